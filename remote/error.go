@@ -11,30 +11,30 @@ type Kind uint8
 
 // The kinds of errors.
 const (
-	Other       Kind = iota // anything without a better word
-	NotExist                // no such inode, name, object
-	Exist                   // the name or object is there already
-	NotDir                  // a directory was needed
-	IsDir                   // a directory was not allowed
-	NotEmpty                // the directory still has names
-	Invalid                 // the request makes no sense
-	NameTooLong             // a name over 255 bytes
-	TooLarge                // a size or count beyond a limit
-	Permission              // not allowed
-	ReadOnly                // the mount or the vault does not take changes
-	NoSpace                 // the local disk or the journal is full
-	Quota                   // the store's quota is used up
-	NoAttr                  // no such extended attribute
-	NotSupported            // megafs or the format can't do that
-	Integrity               // bytes are not what some key holder wrote: tampering or damage
-	Unreachable             // the store did not answer
-	Timeout                 // the deadline passed
-	Busy                    // in use by somebody else
-	Locked                  // a passphrase or key is wrong or missing
-	Conflict                // somebody else committed first
-	Stale                   // the handle or position is of another life
-	Canceled                // the caller gave up
-	IO                      // the local disk failed
+	Other        Kind = iota // anything without a better word
+	NotExist                 // no such inode, name, object
+	Exist                    // the name or object is there already
+	NotDir                   // a directory was needed
+	IsDir                    // a directory was not allowed
+	NotEmpty                 // the directory still has names
+	Invalid                  // the request makes no sense
+	NameTooLong              // a name over 255 bytes
+	TooLarge                 // a size or count beyond a limit
+	Permission               // not allowed
+	ReadOnly                 // the mount or the vault does not take changes
+	NoSpace                  // the local disk or the journal is full
+	Quota                    // the store's quota is used up
+	NoAttr                   // no such extended attribute
+	NotSupported             // megafs or the format can't do that
+	Integrity                // bytes are not what some key holder wrote: tampering or damage
+	Unreachable              // the store did not answer
+	Timeout                  // the deadline passed
+	Busy                     // in use by somebody else
+	Locked                   // a passphrase or key is wrong or missing
+	Conflict                 // somebody else committed first
+	Stale                    // the handle or position is of another life
+	Canceled                 // the caller gave up
+	IO                       // the local disk failed
 )
 
 var kindText = [...]string{

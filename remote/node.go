@@ -59,7 +59,7 @@ type Attr struct {
 	Atime  Time
 	Mtime  Time
 	Ctime  Time
-	Btime  Time // birth
+	Btime  Time   // birth
 	Target string // a symbolic link's
 }
 
