@@ -1,0 +1,329 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sys/unix"
+
+	"megafs/remote"
+)
+
+// A spare is a file of SegmentSize bytes that waits to become a segment.
+type spare struct {
+	name string
+	f    vfs.File
+}
+
+// zeros is what new parts of files are filled with. Never written to.
+var zeros [64 << 10]byte
+
+// makeRoom sees to it that the active segment has room for size bytes and then keep more, or returns why it can't.
+// keep is noteRoom for callers' records, 0 for the journal's own, which may use what is kept back. mu is held,
+// but let go of while the next segment is made.
+func (j *Journal) makeRoom(size, keep int64) error {
+	for {
+		if err := j.usable(); err != nil {
+			return err
+		}
+		if s := j.active; s != nil && !s.full && s.end+size+keep <= j.o.SegmentSize {
+			if s.end+size+keep <= s.size {
+				return nil
+			}
+			err := j.grow(s, s.end+size+keep, keep)
+			if err == nil || !remote.Is(err, remote.NoSpace) || j.prepared == nil && len(j.spares) == 0 {
+				return err
+			}
+			// No room for a larger file, but there is one of full size.
+		}
+		if err := j.rotate(keep); err != nil {
+			return err
+		}
+	}
+}
+
+// free returns by how many bytes files may grow, for callers' records (keep > 0) or the journal's own. mu is held.
+func (j *Journal) free(keep int64) int64 {
+	free := j.o.Limit - j.bytes
+	if keep > 0 {
+		free -= j.step
+	}
+	return max(free, 0)
+}
+
+var errLimit = errors.New("the journal holds as much as it may; it gets room when changes are uploaded, or with a larger limit")
+
+// grow fills the file of s with zeros up to end or a little further. mu is held.
+func (j *Journal) grow(s *segment, end, keep int64) error {
+	size := min((end+j.step-1)/j.step*j.step, j.o.SegmentSize)
+	if size-s.size > j.free(keep) {
+		return noSpace(errLimit)
+	}
+	if err := fill(s.f, s.size, size); err != nil {
+		if isFull(err) {
+			return noSpace(err)
+		}
+		return j.fail("extend journal", err)
+	}
+	j.bytes += size - s.size
+	s.size = size
+	return nil
+}
+
+func fill(f vfs.File, from, to int64) error {
+	for from < to {
+		n, err := f.WriteAt(zeros[:min(to-from, int64(len(zeros)))], from)
+		if err != nil {
+			return err
+		}
+		from += int64(n)
+	}
+	return nil
+}
+
+// rotate makes the prepared segment the active one; if there is none, it has one made and returns for
+// another try. mu is held, but let go of meanwhile.
+func (j *Journal) rotate(keep int64) error {
+	s := j.prepared
+	if s == nil {
+		p := j.making
+		if p == nil {
+			var err error
+			if p, err = j.prepare(keep); err != nil {
+				return err
+			}
+		}
+		j.mu.Unlock()
+		<-p.done
+		j.mu.Lock()
+		return p.err
+	}
+	j.prepared = nil
+	live := *j.live.Load()
+	var l link
+	if n := len(live); n > 0 {
+		l.prev, l.end = live[n-1].number, live[n-1].end
+	}
+	s.first, s.last = j.last+1, j.last
+	if err := j.note(s, l); err != nil {
+		j.bytes -= s.size
+		j.discard(segName(s.number), s.f)
+		return err
+	}
+	live = append(slices.Clone(live), s)
+	j.live.Store(&live)
+	j.active = s
+	return nil
+}
+
+// prepare starts the making of the next segment from a spare file or a new one. mu is held.
+func (j *Journal) prepare(keep int64) (*promise, error) {
+	var sp spare
+	size := j.o.SegmentSize
+	if n := len(j.spares); n > 0 {
+		sp = j.spares[n-1]
+		j.spares = j.spares[:n-1]
+	} else {
+		size = j.step
+		if size > j.free(keep) {
+			return nil, noSpace(errLimit)
+		}
+		j.bytes += size
+	}
+	number := j.next
+	j.next++
+	p := &promise{done: make(chan struct{})}
+	j.making = p
+	j.work.Add(1)
+	go func() {
+		defer j.work.Done()
+		s, err := j.makeSegment(number, sp, size)
+		j.mu.Lock()
+		j.making, j.prepared, p.err = nil, s, err
+		if err != nil {
+			j.bytes -= size
+		}
+		j.mu.Unlock()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// makeSegment gives a file of size bytes, the spare or a new one, a header and a segment's name. Nothing it
+// writes is precious, so its errors are not the journal's failure.
+func (j *Journal) makeSegment(number uint64, sp spare, size int64) (_ *segment, err error) {
+	fresh := sp.f == nil
+	defer func() {
+		if err == nil {
+			return
+		}
+		j.discard(sp.name, sp.f)
+		if isFull(err) {
+			err = noSpace(err)
+		} else {
+			err = remote.E("make journal segment", j.path(segName(number)), remote.IO, err)
+		}
+	}()
+	if fresh {
+		sp.name = spareName(number)
+		if sp.f, err = j.o.FS.Create(j.path(sp.name), vfs.WriteCategoryUnspecified); err != nil {
+			return nil, err
+		}
+		if fd := sp.f.Fd(); fd != vfs.InvalidFd {
+			if err := unix.Fchmod(int(fd), 0o600); err != nil {
+				return nil, err
+			}
+		}
+		if err := fill(sp.f, 0, size); err != nil {
+			return nil, err
+		}
+	}
+	header, aead, err := newHeader(&j.o.Key, number)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := sp.f.WriteAt(header, 0); err != nil {
+		return nil, err
+	}
+	if err := sp.f.Sync(); err != nil {
+		return nil, err
+	}
+	if err := j.o.FS.Rename(j.path(sp.name), j.path(segName(number))); err != nil {
+		return nil, err
+	}
+	sp.name = segName(number)
+	if err := j.dir.Sync(); err != nil {
+		return nil, err
+	}
+	return &segment{number: number, f: sp.f, aead: aead, size: size, end: segStart}, nil
+}
+
+// Room returns how many payload bytes can be appended before NoSpace, not counting 40 to 55 bytes that each record
+// takes beside, and up to one record's size lost at each segment's end. An Append of no more than Room and
+// MaxPayload succeeds if the disk itself has room and nobody else appends.
+func (j *Journal) Room() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.usable() != nil {
+		return 0
+	}
+	const opening = segStart + noteSize
+	free := j.free(noteRoom) / j.step * j.step
+	var tail, rest int64
+	if s := j.active; s != nil && !s.full {
+		grow := min(free, j.o.SegmentSize-s.size)
+		free -= grow
+		tail = max(0, s.size+grow-s.end-noteRoom-recordSize(0)-recAlign)
+	}
+	if s := j.prepared; s != nil && s.size < j.o.SegmentSize {
+		free += s.size
+	} else if s != nil {
+		rest += s.size - opening - noteRoom
+	}
+	rest += int64(len(j.spares)) * (j.o.SegmentSize - opening - noteRoom)
+	// New files, of which the last counts only if it takes the largest record.
+	rest += free / j.o.SegmentSize * (j.o.SegmentSize - opening - noteRoom)
+	if part := free%j.o.SegmentSize - opening - noteRoom; part >= recordSize(j.max) {
+		rest += part
+	}
+	return tail + rest
+}
+
+// Trim says that records before the given one are no longer needed. Segments that hold no others are freed, which takes
+// a sync first; other records stay and may be replayed by the next Open. Reading a trimmed record may give kind Stale.
+func (j *Journal) Trim(before Seq) error {
+	j.trimming.Lock()
+	defer j.trimming.Unlock()
+	j.mu.Lock()
+	if err := j.usable(); err != nil {
+		j.mu.Unlock()
+		return err
+	}
+	j.trim = max(j.trim, min(before, j.last+1))
+	before = j.trim
+	var old []*segment
+	for _, s := range *j.live.Load() {
+		if s == j.active || s.last >= before {
+			break
+		}
+		old = append(old, s)
+	}
+	if len(old) == 0 {
+		j.mu.Unlock()
+		return nil
+	}
+	// The journal must say so itself, durably, or the gap would look like damage. If that takes a new segment,
+	// its opener says it already.
+	s := j.active
+	err := j.makeRoom(noteSize, 0)
+	if err == nil && j.active == s {
+		err = j.note(s, link{})
+	}
+	j.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := j.flush(context.Background()); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	live := slices.Clone((*j.live.Load())[len(old):])
+	j.live.Store(&live)
+	j.mu.Unlock()
+	return j.recycle(old)
+}
+
+// recycle turns segments that nothing refers to into spares, or removes them. Errors are not the journal's failure: a file that stays
+// is found by the next Open.
+func (j *Journal) recycle(old []*segment) error {
+	j.mu.Lock()
+	room := maxSpares - len(j.spares)
+	j.mu.Unlock()
+	var spares []spare
+	var errs []error
+	for _, s := range old {
+		f, name := s.take(), segName(s.number)
+		if s.size == j.o.SegmentSize && len(spares) < room {
+			err := j.o.FS.Rename(j.path(name), j.path(spareName(s.number)))
+			if err == nil {
+				spares = append(spares, spare{spareName(s.number), f})
+				continue
+			}
+			errs = append(errs, err)
+		}
+		errs = append(errs, j.discard(name, f))
+		j.mu.Lock()
+		j.bytes -= s.size
+		j.mu.Unlock()
+	}
+	// A file must have lost its name as a segment for good before it may get another header.
+	err := j.dir.Sync()
+	errs = append(errs, err)
+	j.mu.Lock()
+	if err == nil {
+		j.spares = append(j.spares, spares...)
+		spares = nil
+	}
+	j.bytes -= int64(len(spares)) * j.o.SegmentSize
+	j.mu.Unlock()
+	for _, sp := range spares {
+		errs = append(errs, sp.f.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return remote.E("trim journal", j.o.Dir, remote.IO, fmt.Errorf("%w (no record is lost)", err))
+	}
+	return nil
+}
+
+// discard closes and removes a file that nobody needs. f may be nil.
+func (j *Journal) discard(name string, f vfs.File) error {
+	if f == nil {
+		return nil
+	}
+	return errors.Join(f.Close(), j.o.FS.Remove(j.path(name)))
+}
+
+func (j *Journal) path(name string) string { return j.o.FS.PathJoin(j.o.Dir, name) }
