@@ -42,7 +42,7 @@ var kindText = [...]string{
 	"is not empty", "is invalid", "name too long", "too large", "permission denied",
 	"read-only", "no space left", "quota used up", "no such attribute", "not supported",
 	"integrity violation", "store unreachable", "timed out", "busy", "locked",
-	"conflict", "stale", "canceled", "input/output error", "too many links", "no data there",
+	"conflict", "stale", "canceled", "input/output error", "too many links", "file too large", "out of range", "no data there",
 }
 
 // String returns the kind in words.
