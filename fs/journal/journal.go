@@ -45,6 +45,8 @@ const (
 	minSegment     = 16 << 10
 	maxSegment     = 1 << 30
 	minSegments    = 4
+	minStep        = 8 << 10 // a new file holds a header, an opener and notes
+	maxStep        = 1 << 20
 	maxSpares      = 2
 	noteRoom       = 4 * noteSize // kept free at a segment's end for notes
 )

@@ -27,7 +27,7 @@ func Open(o Options, replay func(Record) error) (_ *Journal, err error) {
 		return nil, err
 	}
 	j := &Journal{o: o, next: 1}
-	j.step = min(1<<20, (o.SegmentSize/4+4095)/4096*4096)
+	j.step = min(maxStep, max(minStep, o.SegmentSize/4/4096*4096))
 	j.max = int(min(MaxPayload, o.SegmentSize-segStart-noteSize-noteRoom-recordSize(0)-recAlign))
 	j.live.Store(new([]*segment))
 	if j.dir, err = openDir(o.FS, o.Dir); err != nil {
@@ -178,7 +178,7 @@ func (j *Journal) openSegment(s *segment) error {
 	if fd := s.f.Fd(); fd != vfs.InvalidFd {
 		_ = unix.Fadvise(int(fd), 0, 0, unix.FADV_DONTNEED)
 	}
-	h, err := (&window{f: s.f}).at(0, segStart)
+	h, err := (&window{f: s.f, size: segStart}).at(0, segStart)
 	if err != nil {
 		return remote.E("open journal", object, remote.IO, err)
 	}

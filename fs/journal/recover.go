@@ -92,7 +92,7 @@ func (j *Journal) follow(segs []*segment) ([]found, error) {
 // scan verifies the records of s up to limit or the first that is not good, and calls visit, if not nil, for each.
 func scan(s *segment, limit int64, visit func(h head, off int64, payload []byte) error) (c found, err error) {
 	c = found{s: s, end: segStart}
-	w := &window{f: s.f}
+	w := newWindow(s)
 	var buf []byte
 	for {
 		h, rec, err := w.record(c.end, limit)
@@ -138,7 +138,7 @@ func scan(s *segment, limit int64, visit func(h head, off int64, payload []byte)
 // prove looks at every place in s from offset from on for a record that verifies and says that a record behind last was
 // durable, and returns the highest number that is so proven, or last.
 func prove(s *segment, from int64, last Seq) (Seq, error) {
-	w := &window{f: s.f}
+	w := newWindow(s)
 	var buf []byte
 	for off := from; off < s.size; off += recAlign {
 		b, err := w.at(off, recHead)
@@ -169,17 +169,18 @@ func prove(s *segment, from int64, last Seq) (Seq, error) {
 
 // window reads a file through a buffer, forward.
 type window struct {
-	f   vfs.File
-	buf []byte
-	off int64 // of buf in the file
+	f    vfs.File
+	size int // of buf, if no record is larger
+	buf  []byte
+	off  int64 // of buf in the file
 }
 
-const windowSize = 1 << 20
+func newWindow(s *segment) *window { return &window{f: s.f, size: int(min(s.size, 1<<20))} }
 
 // at returns n bytes at off, valid until the next call, or nil if the file ends before.
 func (w *window) at(off int64, n int) ([]byte, error) {
 	if off < w.off || off+int64(n) > w.off+int64(len(w.buf)) {
-		size := max(n, windowSize)
+		size := max(n, w.size)
 		if cap(w.buf) < size {
 			w.buf = make([]byte, size)
 		}
