@@ -1,0 +1,29 @@
+// Package tree keeps the names, inodes and places of content of one volume.
+//
+// # Three layers
+//
+// The base is what the remote has at a position: a badger database, disposable, encrypted with a local
+// key. Above it lie two layers in memory that hold only differences: live takes every local change, and
+// frozen is what is being committed. A reading looks into live, then frozen, then base.
+//
+// So the last state known to be remote, the shadow of every dirty inode, is kept nowhere: it is what the base says. What is to be sent is the
+// difference of frozen and base; a file that came and went is no difference. After a commit the same
+// Ops are applied to the base and frozen is dropped; after a failed one live is laid over frozen and
+// becomes live.
+//
+// # Invariants
+//
+//   - The base at a position is exactly what all batches up to it say. A batch is one transaction, or, when it is too
+//     big for one, is bracketed by a mark; a base found with the mark is begun anew.
+//   - An inode whose last name went stays readable while somebody pins it.
+//   - live and frozen are bounded by the journal, whose records they index.
+//   - Replaying the journal from any record at or before Needed gives the same layers, or ones that differ only by
+//     what the base has by now.
+//
+// # Locks
+//
+// Tree.mu guards the layers; the base has transactions of its own. Apply, Freeze, Commit and Thaw
+// take mu for writing, and so do local changes; readings share it. No I/O but badger's happens under it.
+//
+// The package imports remote and its codecs only; it knows the journal as a Place.
+package tree

@@ -1,0 +1,213 @@
+package tree
+
+import (
+	"encoding/binary"
+	"sort"
+
+	"megafs/remote"
+	"megafs/remote/wire"
+)
+
+// Reset implements remote.Sink: the base is emptied.
+func (t *Tree) Reset() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.base.reset()
+}
+
+// Apply implements remote.Sink: the base takes a batch. A batch with the zero Position is a part of a snapshot.
+// A batch that would not leave a tree is refused with Integrity and changes nothing.
+func (t *Tree) Apply(b remote.Batch) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.absorb(b)
+}
+
+// absorb applies a batch to the base.
+func (t *Tree) absorb(b remote.Batch) error {
+	loading, err := t.base.get(metaBusy)
+	if err != nil {
+		return err
+	}
+	bulk := loading != nil
+	s := newState(newLayer(), nil, t.base)
+	s.versioned = max(b.Pos.Seq, 1)
+	s.bulk = bulk
+	w := t.base.writer()
+	largest := map[uint32]remote.Ino{}
+	for i := range b.Ops {
+		op := &b.Ops[i]
+		if op.Kind == remote.OpDevice {
+			w.set(k(keyDevice, uint64(op.Number)), append([]byte(nil), op.Device[:]...))
+			continue
+		}
+		if err := s.apply(op, 1); err != nil {
+			return err
+		}
+		if op.Kind == remote.OpNode {
+			d := op.Ino.Device()
+			largest[d] = max(largest[d], op.Ino)
+		}
+	}
+	if !bulk {
+		if err := s.check(); err != nil {
+			return err
+		}
+	}
+	if err := s.write(w, t.pinned); err != nil {
+		return err
+	}
+	for d, ino := range largest {
+		old, err := t.base.get(k(keyMax, uint64(d)))
+		if err != nil {
+			return err
+		}
+		if len(old) == 8 && remote.Ino(binary.BigEndian.Uint64(old)) >= ino {
+			continue
+		}
+		w.set(k(keyMax, uint64(d)), binary.BigEndian.AppendUint64(nil, uint64(ino)))
+	}
+	if b.Pos != (remote.Position{}) {
+		t.base.setPos(w, b.Pos)
+		if bulk {
+			w.del(append([]byte(nil), metaBusy...))
+		}
+	}
+	if err := w.flush(bulk); err != nil {
+		return err
+	}
+	if b.Pos != (remote.Position{}) {
+		t.base.pos = b.Pos
+	}
+	return nil
+}
+
+// Ops tells the whole base in canonical order: devices, then each inode with its xattrs and content, then all names.
+func (t *Tree) Ops(yield func(remote.Op) error) (err error) {
+	b := t.base
+	err = b.scan([]byte{keyDevice}, func(key, v []byte) error {
+		op := remote.Op{Kind: remote.OpDevice, Number: uint32(binary.BigEndian.Uint64(key[1:]))}
+		copy(op.Device[:], v)
+		return yield(op)
+	})
+	if err != nil {
+		return err
+	}
+	err = b.scan([]byte{keyNode}, func(key, v []byte) error {
+		n, err := decodeNode(remote.Ino(binary.BigEndian.Uint64(key[1:])), v)
+		if err != nil || n.orphan {
+			return err
+		}
+		if err := yield(remote.Op{Kind: remote.OpNode, Ino: n.Ino, Attr: n.Attr}); err != nil {
+			return err
+		}
+		if n.Xattrs > 0 {
+			err := b.scan(k(keyXattr, uint64(n.Ino)), func(key, v []byte) error {
+				return yield(remote.Op{Kind: remote.OpXattr, Ino: n.Ino, Name: string(key[9:]), Value: append([]byte{}, v...)})
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if n.Type != remote.File || n.Size == 0 {
+			return nil
+		}
+		return b.extents(n.Ino, func(e remote.Extent) error {
+			return yield(remote.Op{Kind: remote.OpExtent, Ino: n.Ino, Extent: e})
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return b.scan([]byte{keyName}, func(key, v []byte) error {
+		d, err := decodeName(v)
+		if err != nil {
+			return err
+		}
+		return yield(remote.Op{Kind: remote.OpLink, Ino: d.ino, Parent: remote.Ino(binary.BigEndian.Uint64(key[1:])), Name: string(key[9:])})
+	})
+}
+
+// extents calls fn for each stored extent of a file, in order.
+func (b *base) extents(ino remote.Ino, fn func(remote.Extent) error) error {
+	return b.scan(k(keyBody, uint64(ino)), func(_, v []byte) error {
+		for len(v) > 0 {
+			e, rest, err := wire.DecodeExtent(v)
+			if err != nil {
+				return err
+			}
+			if err := fn(e); err != nil {
+				return err
+			}
+			v = rest
+		}
+		return nil
+	})
+}
+
+// Referenced calls fn for every extent of the base that lies in an object.
+func (t *Tree) Referenced(fn func(remote.Extent) error) error {
+	return t.base.scan([]byte{keyBody}, func(_, v []byte) error {
+		for len(v) > 0 {
+			e, rest, err := wire.DecodeExtent(v)
+			if err != nil {
+				return err
+			}
+			if !e.Hole && e.Inline == nil {
+				if err := fn(e); err != nil {
+					return err
+				}
+			}
+			v = rest
+		}
+		return nil
+	})
+}
+
+// Data returns the runs of a file that are not holes, sorted, as far as the layers and the base know without reading: for SEEK_DATA, SEEK_HOLE and st_blocks.
+func (t *Tree) Data(ino remote.Ino, from, to uint64) ([]Span, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	v := t.current()
+	// The edges at which anything may begin or end; between them content is looked up piece by piece.
+	edges := []uint64{from, to}
+	add := func(off, n uint64) {
+		if off < to && off+n > from {
+			edges = append(edges, max(off, from), min(off+n, to))
+		}
+	}
+	for _, l := range v.layers {
+		if d := l.inodes[ino]; d != nil && d.body != nil {
+			for _, r := range d.body.runs.All() {
+				add(r.Off, r.Len)
+			}
+		}
+	}
+	err := t.base.extents(ino, func(e remote.Extent) error { add(e.Off, e.Len); return nil })
+	if err != nil {
+		return nil, err
+	}
+	sort.Slice(edges, func(i, j int) bool { return edges[i] < edges[j] })
+	var out []Span
+	for i := 1; i < len(edges); i++ {
+		a, b := edges[i-1], edges[i]
+		if a == b {
+			continue
+		}
+		// Within [a, b) nothing begins or ends, so one byte tells for all.
+		data := false
+		err := v.content(ino, a, a+1, func(p Piece) error { data = p.Ext == nil || !p.Ext.Hole; return nil })
+		if err != nil {
+			return nil, err
+		}
+		if data && len(out) > 0 && out[len(out)-1].End == a {
+			out[len(out)-1].End = b
+		} else if data {
+			out = append(out, Span{a, b})
+		}
+	}
+	return out, nil
+}
+
+// Span is a range of a file.
+type Span struct{ Off, End uint64 }

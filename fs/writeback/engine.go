@@ -1,0 +1,320 @@
+package writeback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"megafs/fs/journal"
+	"megafs/fs/tree"
+	"megafs/remote"
+)
+
+// Options of an engine.
+type Options struct {
+	Tree    *tree.Tree
+	Journal *journal.Journal
+	Remote  remote.Remote
+	// Read reads stored content, through the cache.
+	Read func(ctx context.Context, ref remote.Ref, dst []byte) error
+	// Stored is told each sealed object on its way out.
+	Stored func(ref remote.Ref, sealed []byte)
+	// Writing reports whether a file is open for writing.
+	Writing func(remote.Ino) bool
+	// Note makes the payload of the journal's note on what is committed; see package volume.
+	Note func(pos remote.Position, upto uint64, held []remote.Ino) []byte
+	// NoteKind is that record's kind.
+	NoteKind journal.Kind
+	// Changed is told when a load brought what somebody else did.
+	Changed func()
+
+	Settle  time.Duration // how long a file must have been left alone; default 1 s
+	MaxAge  time.Duration // how long one that is never left alone is kept back; default 30 s
+	Poll    time.Duration // how often the remote is asked for what others did; default 5 s, negative: never
+	Timeout time.Duration // of one round's request to the remote without any progress; default 2 min
+	Log     *slog.Logger
+}
+
+// Engine sends local changes to the remote until Close.
+type Engine struct {
+	o      Options
+	cancel context.CancelFunc
+	done   chan struct{}
+	kick   chan struct{}
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and renewed when anything below changes
+	urgent  int           // somebody waits: nothing is kept back
+	state   State
+	failed  map[remote.Ino]Failure
+	paused  bool
+
+	// The goroutine's own.
+	noted   journal.Seq // the latest note's record
+	retry   time.Duration
+	since   int // Ops committed since the last snapshot
+	commits int
+}
+
+// State is how the engine is doing.
+type State struct {
+	Online    bool
+	Uploading int64 // bytes in the round under way
+	Sent      int64 // bytes stored so far, in all
+	Commits   int64
+	Last      error // why the latest round failed; nil when it did not
+	LastTime  time.Time
+}
+
+// Failure is a file that can't be sent, and why.
+type Failure struct {
+	Ino  remote.Ino
+	Err  error
+	Time time.Time
+}
+
+// Start starts an engine.
+func Start(o Options) *Engine {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&o.Settle, time.Second)
+	def(&o.MaxAge, 30*time.Second)
+	def(&o.Poll, 5*time.Second)
+	def(&o.Timeout, 2*time.Minute)
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	e := &Engine{
+		o: o, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1),
+		changed: make(chan struct{}), failed: map[remote.Ino]Failure{}, state: State{Online: true},
+	}
+	go e.run(ctx)
+	return e
+}
+
+// Close stops the engine; what is not sent stays in the journal.
+func (e *Engine) Close() {
+	e.cancel()
+	<-e.done
+}
+
+// Kick makes the engine look at once.
+func (e *Engine) Kick() {
+	select {
+	case e.kick <- struct{}{}:
+	default:
+	}
+}
+
+// State returns how the engine is doing, and the files that can't be sent.
+func (e *Engine) State() (State, []Failure) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var f []Failure
+	for _, x := range e.failed {
+		f = append(f, x)
+	}
+	return e.state, f
+}
+
+// Failed returns why a file can't be sent, or nil.
+func (e *Engine) Failed(ino remote.Ino) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.failed[ino].Err
+}
+
+// set changes what others look at and wakes those who wait for it.
+func (e *Engine) set(fn func()) {
+	e.mu.Lock()
+	fn()
+	close(e.changed)
+	e.changed = make(chan struct{})
+	e.mu.Unlock()
+}
+
+// Drain waits until the remote has all that the journal had up to record seq, and sends without keeping anything back meanwhile.
+// It fails early when something of it can't be sent.
+func (e *Engine) Drain(ctx context.Context, seq uint64) error {
+	e.set(func() { e.urgent++ })
+	defer e.set(func() { e.urgent-- })
+	for {
+		e.mu.Lock()
+		wait := e.changed
+		failed := len(e.failed)
+		last := e.state.Last
+		e.mu.Unlock()
+		if !e.o.Tree.Pending(seq) {
+			return nil
+		}
+		if failed > 0 {
+			return remote.E("sync", fmt.Sprintf("%d files", failed), remote.Other, errors.New("some files can't be sent; megafs status says which and why"))
+		}
+		if remote.Is(last, remote.ReadOnly) || remote.Is(last, remote.Integrity) {
+			return last
+		}
+		e.Kick()
+		select {
+		case <-ctx.Done():
+			if last != nil {
+				return remote.E("sync", "", remote.Timeout, last)
+			}
+			return remote.E("sync", "", remote.Timeout, ctx.Err())
+		case <-wait:
+		case <-e.done:
+			return remote.E("sync", "", remote.Canceled, errors.New("the mount is ending"))
+		}
+	}
+}
+
+// tick is how often the engine looks without being kicked.
+const tick = 250 * time.Millisecond
+
+func (e *Engine) run(ctx context.Context) {
+	defer close(e.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var again, poll time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-e.kick:
+		}
+		now := time.Now()
+		if !now.Before(again) {
+			wait, err := e.round(ctx, now, e.o.Poll > 0 && !now.Before(poll))
+			if e.o.Poll > 0 && !now.Before(poll) {
+				poll = now.Add(e.o.Poll)
+			}
+			again = time.Now().Add(wait)
+			if ctx.Err() != nil {
+				return
+			}
+			e.report(err)
+		}
+		timer.Reset(tick)
+	}
+}
+
+// report keeps a round's outcome and tells those who wait.
+func (e *Engine) report(err error) {
+	e.set(func() {
+		if err != nil && (e.state.Last == nil || e.state.Last.Error() != err.Error()) {
+			e.o.Log.Warn("changes could not be sent; they are kept and tried again", "reason", err)
+		}
+		if err == nil && e.state.Last != nil {
+			e.o.Log.Info("changes are being sent again")
+		}
+		e.state.Last = err
+		e.state.LastTime = time.Now()
+		e.state.Online = err == nil || !(remote.Is(err, remote.Unreachable) || remote.Is(err, remote.Timeout))
+	})
+}
+
+// backoff returns how long to leave the remote alone after a failure.
+func (e *Engine) backoff(err error) time.Duration {
+	if err == nil {
+		e.retry = 0
+		return 0
+	}
+	if remote.Is(err, remote.Conflict) {
+		return 10 * time.Millisecond
+	}
+	e.retry = min(max(2*e.retry, time.Second), 30*time.Second)
+	return e.retry
+}
+
+// hurry reports whether nothing may be kept back: somebody waits, or the journal fills.
+func (e *Engine) hurry() bool {
+	e.mu.Lock()
+	urgent := e.urgent > 0
+	e.mu.Unlock()
+	s := e.o.Journal.Stat()
+	return urgent || s.Used > s.Limit/4
+}
+
+// round sends what has settled. It returns how long to wait before the next one may begin.
+func (e *Engine) round(ctx context.Context, now time.Time, poll bool) (time.Duration, error) {
+	dirty := e.o.Tree.Stat()
+	if dirty.Inodes+dirty.Names == 0 {
+		if poll {
+			err := e.load(ctx)
+			return e.backoff(err), err
+		}
+		return 0, e.last()
+	}
+	g, err := e.freeze(now)
+	if err != nil || g == nil {
+		return 0, err
+	}
+	err = e.send(ctx, g)
+	if err != nil {
+		e.o.Tree.Thaw()
+		var pe *pieceError
+		if errors.As(err, &pe) && ctx.Err() == nil {
+			e.set(func() { e.failed[pe.ino] = Failure{pe.ino, pe.err, now} })
+			e.o.Log.Error("a file can't be sent and is kept back", "inode", uint64(pe.ino), "reason", pe.err)
+			return 0, nil
+		}
+		if remote.Is(err, remote.Conflict) {
+			if lerr := e.load(ctx); lerr != nil {
+				err = lerr
+			}
+		}
+		return e.backoff(err), err
+	}
+	return e.backoff(nil), nil
+}
+
+func (e *Engine) last() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.state.Last
+}
+
+func (e *Engine) freeze(now time.Time) (*tree.Generation, error) {
+	hurry := e.hurry()
+	e.mu.Lock()
+	failed := make(map[remote.Ino]bool, len(e.failed))
+	for ino, f := range e.failed {
+		if now.Sub(f.Time) < time.Minute {
+			failed[ino] = true
+		} else {
+			delete(e.failed, ino) // worth another try
+		}
+	}
+	e.mu.Unlock()
+	at := now.UnixNano()
+	return e.o.Tree.Freeze(func(n tree.Node, first, last int64) bool {
+		switch {
+		case failed[n.Ino]:
+			return true
+		case hurry || at-first > int64(e.o.MaxAge):
+			return false
+		case at-last < int64(e.o.Settle):
+			return true
+		}
+		return e.o.Writing != nil && e.o.Writing(n.Ino)
+	})
+}
+
+// load brings what others did into the base.
+func (e *Engine) load(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, e.o.Timeout)
+	defer cancel()
+	from := e.o.Tree.Position()
+	to, err := e.o.Remote.Load(ctx, from, e.o.Tree)
+	if to != from && e.o.Changed != nil {
+		e.o.Changed()
+	}
+	return err
+}

@@ -1,0 +1,263 @@
+package writeback
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"megafs/fs/journal"
+	"megafs/fs/tree"
+	"megafs/remote"
+)
+
+// pieceError is a file whose bytes can't be had: local damage, or stored content that does not verify.
+type pieceError struct {
+	ino remote.Ino
+	err error
+}
+
+func (e *pieceError) Error() string { return fmt.Sprintf("inode %d: %v", e.ino, e.err) }
+func (e *pieceError) Unwrap() error { return e.err }
+
+// slice is how many bytes, or pieces, go to one call of Remote.Store.
+const (
+	sliceBytes  = 64 << 20
+	slicePieces = 8192
+)
+
+// send brings a generation to the remote and lets the tree take it.
+func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
+	p := Plan(g)
+	var total int64
+	for _, w := range p.Stored {
+		total += int64(w.Len)
+	}
+	e.set(func() { e.state.Uploading = total })
+	defer e.set(func() { e.state.Uploading = 0 })
+	ops := p.Ops
+	for _, w := range p.Inline {
+		b := make([]byte, w.Len)
+		if err := e.read(ctx, w, 0, b); err != nil {
+			return e.blame(ctx, w.Ino, err)
+		}
+		ops = append(ops, remote.Op{Kind: remote.OpExtent, Ino: w.Ino, Extent: remote.Extent{Len: w.Len, Inline: b}})
+	}
+	for rest := p.Stored; len(rest) > 0; {
+		n, bytes := 0, uint64(0)
+		for n < len(rest) && n < slicePieces && (n == 0 || bytes+rest[n].Len <= sliceBytes) {
+			bytes += rest[n].Len
+			n++
+		}
+		refs, err := e.store(ctx, rest[:n])
+		if err != nil {
+			return err
+		}
+		for i, r := range refs {
+			w := rest[i]
+			ops = append(ops, remote.Op{Kind: remote.OpExtent, Ino: w.Ino, Extent: remote.Extent{Off: w.Off, Len: w.Len, Ref: r}})
+		}
+		e.set(func() { e.state.Sent += int64(bytes) })
+		rest = rest[n:]
+	}
+	ops = append(ops, p.Names...)
+	base := e.o.Tree.Position()
+	b := remote.Batch{Pos: base, Ops: ops}
+	if len(ops) > 0 {
+		if err := e.o.Tree.Check(ops); err != nil {
+			return remote.E("send changes", "", remote.Conflict, err)
+		}
+		cctx, cancel := context.WithTimeout(ctx, e.o.Timeout)
+		defer cancel()
+		pos, err := e.o.Remote.Commit(cctx, base, ops)
+		if err != nil {
+			return err
+		}
+		b.Pos = pos
+	}
+	if err := e.o.Tree.Commit(b); err != nil {
+		return err
+	}
+	e.set(func() {
+		e.state.Commits++
+		for _, i := range g.Inodes {
+			delete(e.failed, i.Ino)
+		}
+	})
+	if err := e.settle(ctx, g, b.Pos); err != nil {
+		return err
+	}
+	e.since += len(ops)
+	e.commits++
+	return e.snapshot(ctx)
+}
+
+// store uploads content that a plan wants.
+func (e *Engine) store(ctx context.Context, wants []Want) ([]remote.Ref, error) {
+	pieces := make([]remote.Piece, len(wants))
+	var blamed *pieceError
+	for i, w := range wants {
+		pieces[i] = remote.Piece{Len: int(w.Len), Read: func(ctx context.Context, off int, dst []byte) error {
+			err := e.read(ctx, w, uint64(off), dst)
+			if err != nil {
+				err = e.blame(ctx, w.Ino, err)
+				e.mu.Lock()
+				if pe, ok := err.(*pieceError); ok && blamed == nil {
+					blamed = pe
+				}
+				e.mu.Unlock()
+			}
+			return err
+		}}
+	}
+	refs, err := e.o.Remote.Store(ctx, pieces, e.o.Stored)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err != nil && blamed != nil {
+		return nil, blamed
+	}
+	return refs, err
+}
+
+// blame says that a file's own bytes are the trouble, unless the store just does not answer.
+func (e *Engine) blame(ctx context.Context, ino remote.Ino, err error) error {
+	if ctx.Err() != nil || remote.Is(err, remote.Unreachable) || remote.Is(err, remote.Timeout) || remote.Is(err, remote.Canceled) {
+		return err
+	}
+	return &pieceError{ino, err}
+}
+
+// read reads bytes of the frozen generation.
+func (e *Engine) read(ctx context.Context, w Want, off uint64, dst []byte) error {
+	from := w.Off + off
+	pieces, err := e.o.Tree.Frozen(w.Ino, from, from+uint64(len(dst)))
+	if err != nil {
+		return err
+	}
+	return Fill(ctx, e.o.Journal, e.o.Read, from, dst, pieces)
+}
+
+// Fill reads pieces of a file, which begin at from, into dst.
+func Fill(ctx context.Context, j *journal.Journal, read func(context.Context, remote.Ref, []byte) error, from uint64, dst []byte, pieces []tree.Piece) error {
+	for _, p := range pieces {
+		d := dst[p.Off-from:][:p.Len]
+		var err error
+		switch {
+		case p.Ext == nil:
+			err = j.ReadAt(journal.Loc{Segment: p.Place.Segment, Off: p.Place.Off, Len: p.Place.Len}, int(p.Place.Skip), d)
+		case p.Ext.Hole:
+			clear(d)
+		case p.Ext.Inline != nil:
+			copy(d, p.Ext.Inline)
+		default:
+			err = read(ctx, p.Ext.Ref, d)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle notes in the journal what is committed, and trims it.
+func (e *Engine) settle(ctx context.Context, g *tree.Generation, pos remote.Position) error {
+	seq, _, err := e.o.Journal.Append(e.o.NoteKind, e.o.Note(pos, g.Upto, g.Held))
+	if err != nil {
+		return err
+	}
+	e.noted = seq
+	return e.trim(ctx)
+}
+
+// trim gives back what of the journal nobody needs. The base and the note come first: records that only they
+// replace must not go before both are durable.
+func (e *Engine) trim(ctx context.Context) error {
+	need, ok := e.o.Tree.Needed()
+	before := e.noted
+	if ok {
+		before = min(before, journal.Seq(need))
+	}
+	if err := e.o.Tree.Sync(); err != nil {
+		return err
+	}
+	if err := e.o.Journal.Sync(ctx, e.noted); err != nil {
+		return err
+	}
+	return e.o.Journal.Trim(before)
+}
+
+// When a snapshot is due: so many Ops or commits after the last.
+const (
+	snapshotOps     = 100_000
+	snapshotCommits = 1000
+)
+
+// snapshot stores the whole state when enough has changed since the last one, so that opening the vault anew stays quick.
+func (e *Engine) snapshot(ctx context.Context) error {
+	if e.commits < snapshotCommits && e.since < snapshotOps {
+		return nil
+	}
+	if p := e.o.Tree.Stat(); p.Bytes > sliceBytes {
+		return nil // not while there is work
+	}
+	pos, err := e.o.Remote.Snapshot(ctx, e.o.Tree.Position(), e.o.Tree.Ops)
+	if err != nil {
+		e.o.Log.Warn("no snapshot could be stored; it is tried again", "reason", err)
+		e.commits, e.since = snapshotCommits/2, snapshotOps/2
+		return nil
+	}
+	e.commits, e.since = 0, 0
+	return e.o.Tree.Apply(remote.Batch{Pos: pos})
+}
+
+// Admit slows a writer of n bytes down so that the journal is never found full as long as the remote takes anything: freely below half,
+// then ever slower, and at the end waiting for room. It fails with NoSpace when nothing was sent for a while.
+func (e *Engine) Admit(ctx context.Context, n int64) error {
+	const patience = 30 * time.Second
+	var waited time.Duration
+	for {
+		s := e.o.Journal.Stat()
+		room := e.o.Journal.Room()
+		if s.Used < s.Limit/2 && room > n+reserve {
+			return nil
+		}
+		e.mu.Lock()
+		wait, sent, commits := e.changed, e.state.Sent, e.state.Commits
+		e.mu.Unlock()
+		e.Kick()
+		if room > n+reserve+s.Limit/16 {
+			// A share of what sending these bytes takes, growing with the fill: 0 at half, some 50 ms a MiB when nearly full.
+			full := float64(s.Used-s.Limit/2) / float64(s.Limit/2)
+			pause := time.Duration(full * float64(n) / (1 << 20) * float64(50*time.Millisecond))
+			if pause < time.Millisecond {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+			case <-e.done:
+			case <-time.After(pause):
+			}
+			return nil
+		}
+		if waited >= patience {
+			return remote.E("write", "", remote.NoSpace, fmt.Errorf("the journal is full and the store takes nothing; see megafs status"))
+		}
+		start := time.Now()
+		select {
+		case <-ctx.Done():
+			return remote.E("write", "", remote.Canceled, ctx.Err())
+		case <-e.done:
+			return remote.E("write", "", remote.Canceled, nil)
+		case <-wait:
+		case <-time.After(250 * time.Millisecond):
+		}
+		waited += time.Since(start)
+		e.mu.Lock()
+		if e.state.Sent != sent || e.state.Commits != commits {
+			waited = 0
+		}
+		e.mu.Unlock()
+	}
+}
+
+// reserve is room kept for names, attributes and notes when data fills the journal.
+const reserve = 4 << 20
