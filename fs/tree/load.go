@@ -20,7 +20,11 @@ func (t *Tree) Reset() error {
 func (t *Tree) Apply(b remote.Batch) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.absorb(b)
+	if err := t.absorb(b); err != nil {
+		return err
+	}
+	t.note(b)
+	return nil
 }
 
 // absorb applies a batch to the base.

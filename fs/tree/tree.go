@@ -19,10 +19,11 @@ type Options struct {
 
 // Tree is the state of a volume: what the remote has, and what was changed here since. Safe for concurrent use.
 type Tree struct {
-	mu     sync.RWMutex
-	base   *base
-	live   *layer
-	frozen *layer // nil: nothing is being committed
+	mu      sync.RWMutex
+	base    *base
+	live    *layer
+	frozen  *layer // nil: nothing is being committed
+	changes []Changed
 
 	pinMu sync.Mutex
 	pins  map[remote.Ino]uint64

@@ -1,0 +1,46 @@
+package tree
+
+import "megafs/remote"
+
+// Changed is what a batch of somebody else's changed for those who look at the tree.
+type Changed struct {
+	Ino     remote.Ino
+	Content bool
+	Parent  remote.Ino // not 0: the name in this directory
+	Name    string
+}
+
+// maxChanges bounds what is collected; beyond it one entry with inode 0 says that anything may have changed.
+const maxChanges = 4096
+
+// note collects what a batch changes. Called with mu held.
+func (t *Tree) note(b remote.Batch) {
+	for _, op := range b.Ops {
+		if len(t.changes) >= maxChanges {
+			t.changes = append(t.changes[:0], Changed{})
+			return
+		}
+		if len(t.changes) == 1 && t.changes[0] == (Changed{}) {
+			return
+		}
+		switch op.Kind {
+		case remote.OpNode:
+			t.changes = append(t.changes, Changed{Ino: op.Ino, Content: op.Attr.Type == remote.File})
+		case remote.OpCut, remote.OpExtent:
+			t.changes = append(t.changes, Changed{Ino: op.Ino, Content: true})
+		case remote.OpXattr, remote.OpNoXattr:
+			t.changes = append(t.changes, Changed{Ino: op.Ino})
+		case remote.OpLink, remote.OpUnlink:
+			t.changes = append(t.changes, Changed{Ino: op.Ino, Parent: op.Parent, Name: op.Name})
+		}
+	}
+}
+
+// Changes returns what others' batches changed since the last call.
+func (t *Tree) Changes() []Changed {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.changes
+	t.changes = nil
+	return c
+}

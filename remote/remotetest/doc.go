@@ -1,0 +1,5 @@
+// Package remotetest has a Remote in memory, for tests of what stands above a store: it keeps the contract of remote.Remote and can be
+// told to fail, but seals nothing.
+//
+// It imports remote only and is imported by tests only.
+package remotetest
