@@ -35,6 +35,10 @@ const (
 	Stale                    // the handle or position is of another life
 	Canceled                 // the caller gave up
 	IO                       // the local disk failed
+	TooManyLinks             // an inode has as many names as it can
+	FileTooBig               // past the largest file there can be
+	OutOfRange               // a result or argument does not fit
+	NoData                   // no data from there on (SEEK_DATA, SEEK_HOLE)
 )
 
 var kindText = [...]string{

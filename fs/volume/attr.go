@@ -1,0 +1,164 @@
+package volume
+
+import (
+	"context"
+
+	"megafs/remote"
+)
+
+// Getattr implements FS.
+func (v *Volume) Getattr(ctx context.Context, ino remote.Ino) (Stat, error) {
+	n, err := v.tree.Node(ino)
+	if err != nil {
+		return Stat{}, err
+	}
+	return v.stat(n), nil
+}
+
+// Setattr implements FS.
+func (v *Volume) Setattr(ctx context.Context, ino remote.Ino, s SetAttr) (Stat, error) {
+	if err := v.writable(ctx, 0); err != nil {
+		return Stat{}, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	n, err := v.tree.Node(ino)
+	if err != nil {
+		return Stat{}, err
+	}
+	a, now := n.Attr, v.now()
+	a.Ctime = now
+	if s.Size != nil {
+		switch {
+		case n.Type == remote.Dir:
+			return Stat{}, remote.E("truncate", obj(ino), remote.IsDir, nil)
+		case n.Type != remote.File:
+			return Stat{}, remote.E("truncate", obj(ino), remote.Invalid, nil)
+		case *s.Size > remote.MaxSize:
+			return Stat{}, remote.E("truncate", obj(ino), remote.FileTooBig, nil)
+		}
+		a.Size, a.Mtime = *s.Size, now
+	}
+	if s.UID != nil {
+		a.UID = *s.UID
+	}
+	if s.GID != nil {
+		a.GID = *s.GID
+	}
+	// A file that changes hands loses the bits that would lend out its new owner's rights.
+	if (s.UID != nil || s.GID != nil) && n.Type != remote.Dir || s.KillPriv {
+		a.Mode = killed(a.Mode)
+	}
+	if s.Mode != nil {
+		a.Mode = *s.Mode & 0o7777
+	}
+	if s.Atime != nil {
+		a.Atime = *s.Atime
+	}
+	if s.Mtime != nil {
+		a.Mtime = *s.Mtime
+	}
+	if err := v.change(remote.Op{Kind: remote.OpNode, Ino: ino, Attr: a}); err != nil {
+		return Stat{}, err
+	}
+	if n, err = v.tree.Node(ino); err != nil {
+		return Stat{}, err
+	}
+	return v.stat(n), nil
+}
+
+// killed is a mode without setuid, and without setgid where that means execution with the group's rights.
+func killed(mode uint16) uint16 {
+	mode &^= setuid
+	if mode&0o010 != 0 {
+		mode &^= setgid
+	}
+	return mode
+}
+
+// Getxattr implements FS.
+func (v *Volume) Getxattr(ctx context.Context, ino remote.Ino, name string) ([]byte, error) {
+	n, err := v.tree.Node(ino)
+	if err != nil {
+		return nil, err
+	}
+	if n.Xattrs == 0 {
+		return nil, remote.E("get xattr", obj(ino), remote.NoAttr, nil)
+	}
+	return v.tree.Xattr(ino, name)
+}
+
+// Listxattr implements FS.
+func (v *Volume) Listxattr(ctx context.Context, ino remote.Ino) ([]string, error) {
+	n, err := v.tree.Node(ino)
+	if err != nil || n.Xattrs == 0 {
+		return nil, err
+	}
+	return v.tree.Xattrs(ino)
+}
+
+// The flags of Setxattr.
+const (
+	xattrCreate  = 1
+	xattrReplace = 2
+)
+
+// Setxattr implements FS.
+func (v *Volume) Setxattr(ctx context.Context, ino remote.Ino, name string, value []byte, flags uint32) error {
+	switch {
+	case name == "":
+		return remote.E("set xattr", obj(ino), remote.Invalid, nil)
+	case len(name) > 255:
+		return remote.E("set xattr", obj(ino), remote.OutOfRange, nil)
+	case len(value) > remote.MaxXattr:
+		return remote.E("set xattr", obj(ino), remote.TooLarge, nil)
+	}
+	if err := v.writable(ctx, int64(len(value))); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	n, err := v.tree.Node(ino)
+	if err != nil {
+		return err
+	}
+	_, err = v.tree.Xattr(ino, name)
+	switch there := err == nil; {
+	case err != nil && !remote.Is(err, remote.NoAttr):
+		return err
+	case there && flags&xattrCreate != 0:
+		return remote.E("set xattr", obj(ino), remote.Exist, nil)
+	case !there && flags&xattrReplace != 0:
+		return remote.E("set xattr", obj(ino), remote.NoAttr, nil)
+	case !there:
+		names, err := v.tree.Xattrs(ino)
+		if err != nil {
+			return err
+		}
+		total := len(name) + 1
+		for _, x := range names {
+			total += len(x) + 1
+		}
+		if total > remote.MaxXattrs {
+			return remote.E("set xattr", obj(ino), remote.NoSpace, nil)
+		}
+	}
+	return v.change(ctimed(n, v.now()), remote.Op{Kind: remote.OpXattr, Ino: ino, Name: name, Value: append([]byte{}, value...)})
+}
+
+// Removexattr implements FS.
+func (v *Volume) Removexattr(ctx context.Context, ino remote.Ino, name string) error {
+	if err := v.writable(ctx, 0); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	n, err := v.tree.Node(ino)
+	if err != nil {
+		return err
+	}
+	if _, err := v.tree.Xattr(ino, name); err != nil {
+		return err
+	}
+	return v.change(ctimed(n, v.now()), remote.Op{Kind: remote.OpNoXattr, Ino: ino, Name: name})
+}

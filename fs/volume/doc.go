@@ -1,0 +1,21 @@
+// Package volume is a whole file system without a kernel: it answers what package fs is
+// asked, from the tree, the journal, the block cache and the remote.
+//
+// # Order of a change
+//
+// Every change of the tree takes the one lock mu, looks whether it may happen, appends a
+// record to the journal, applies the same Ops to the tree, and lets go. So the journal's order is the
+// order in which changes were seen, and a crash leaves a prefix of them. Nothing under mu waits
+// for the network or for an fsync; writers that must be slowed down wait before they take it.
+//
+// # Who waits for what
+//
+// Look-ups, attributes, listings and statfs are answered from local state. A read waits for the
+// remote only when bytes are neither in the journal nor in the cache, and no longer than its
+// deadline. Fsync waits for the local disk, or for the remote when the volume is so configured.
+//
+// Lock order: Volume.mu, then the tree's, then the journal's. Handles have a lock of their own for
+// read-ahead and errors, taken with none of these held.
+//
+// It must not import package fs or cmd.
+package volume

@@ -1,0 +1,374 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"megafs/cache"
+	"megafs/fs/journal"
+	"megafs/fs/tree"
+	"megafs/fs/writeback"
+	"megafs/remote"
+	"megafs/remote/wire"
+)
+
+// Keys are what the local folders are sealed with.
+type Keys struct{ Journal, Tree, Cache [32]byte }
+
+// Options of a volume.
+type Options struct {
+	Remote      remote.Remote
+	Register    func(ctx context.Context, base remote.Position, next uint32) (remote.Position, error) // takes a device number; nil: Remote has one
+	StateDir    string                                                                                // the journal's folder is in it
+	CacheDir    string                                                                                // the tree's and the blocks' folders are in it
+	CacheSize   int64                                                                                 // bytes; default 10 GiB
+	JournalSize int64                                                                                 // bytes; default 1 GiB
+	Memory      int64                                                                                 // bytes, in all; default 256 MiB
+	LocalStore  bool                                                                                  // the store is as near as the cache: blocks that are read are not cached on disk
+	FsyncRemote bool                                                                                  // fsync waits for the remote
+	ReadOnly    bool
+	Keys        Keys
+	Changed     func([]Change) // told what others changed; may be nil
+	Clock       func() time.Time
+	Log         *slog.Logger
+
+	// For tests: how the engine times itself; zero means its defaults.
+	Settle, MaxAge, Poll time.Duration
+	JournalOptions       func(*journal.Options)
+}
+
+// Volume is a mounted remote. All methods may be called from many goroutines.
+type Volume struct {
+	o     Options
+	tree  *tree.Tree
+	jour  *journal.Journal
+	cache *cache.Cache
+	eng   *writeback.Engine
+
+	mu     sync.Mutex // one change at a time; see doc.go
+	nextNo uint64     // the last inode number's counter
+	device uint32
+
+	handleMu sync.Mutex
+	writing  map[remote.Ino]int  // open for writing
+	nameable map[remote.Ino]bool // made without a name and not linked yet
+
+	lastSeq atomic.Uint64 // the latest record appended
+	usage   atomic.Pointer[remote.Usage]
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
+}
+
+// Open opens a volume: the tree as it was known, the journal over it. It asks the remote for what is new; when
+// that does not answer and the tree is known, the volume opens without.
+func Open(ctx context.Context, o Options) (_ *Volume, err error) {
+	o.defaults()
+	v := &Volume{o: o, writing: map[remote.Ino]int{}, nameable: map[remote.Ino]bool{}}
+	defer func() {
+		if err != nil {
+			v.closeAll()
+		}
+	}()
+	v.tree, err = tree.Open(tree.Options{Dir: sub(o.CacheDir, "tree"), Key: o.Keys.Tree, Memory: o.Memory / 4, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	var l log
+	jo := journal.Options{Dir: filepath.Join(o.StateDir, "journal"), Key: o.Keys.Journal, Limit: o.JournalSize}
+	if o.JournalOptions != nil {
+		o.JournalOptions(&jo)
+	}
+	v.jour, err = journal.Open(jo, l.take)
+	if err != nil {
+		return nil, err
+	}
+	v.cache, err = cache.Open(cache.Options{
+		Dir: sub(o.CacheDir, "blocks"), Key: o.Keys.Cache, Limit: o.CacheSize, Memory: o.Memory / 4,
+		Admit: !o.LocalStore, Source: o.Remote, Log: o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := v.catchUp(ctx, &l); err != nil {
+		return nil, err
+	}
+	if err := v.register(ctx, &l); err != nil {
+		return nil, err
+	}
+	if err := v.replay(&l); err != nil {
+		return nil, err
+	}
+	poll := o.Poll
+	v.eng = writeback.Start(writeback.Options{
+		Tree: v.tree, Journal: v.jour, Remote: o.Remote, Read: v.cache.Read, Stored: v.stored(),
+		Writing: v.isWriting, NoteKind: recNote, Note: v.note, Settle: o.Settle, MaxAge: o.MaxAge, Poll: poll, Log: o.Log,
+		Changed: func() { v.foreign() },
+	})
+	bg, stop := context.WithCancel(context.Background())
+	v.stop = stop
+	v.wg.Add(1)
+	go v.watchUsage(bg)
+	return v, nil
+}
+
+func (o *Options) defaults() {
+	if o.CacheSize == 0 {
+		o.CacheSize = 10 << 30
+	}
+	if o.JournalSize == 0 {
+		o.JournalSize = 1 << 30
+	}
+	if o.Memory == 0 {
+		o.Memory = 256 << 20
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+}
+
+func sub(dir, name string) string {
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, name)
+}
+
+func (v *Volume) stored() func(remote.Ref, []byte) {
+	if v.o.LocalStore {
+		return nil
+	}
+	return v.cache.Put
+}
+
+// catchUp brings the base to the remote's head. Without an answer it is content with a base that is no older than what the journal's note
+// says: the records before it may be gone.
+func (v *Volume) catchUp(ctx context.Context, l *log) error {
+	from := v.tree.Position()
+	_, err := v.o.Remote.Load(ctx, from, v.tree)
+	if err == nil {
+		return nil
+	}
+	to := v.tree.Position()
+	offline := remote.Is(err, remote.Unreachable) || remote.Is(err, remote.Timeout)
+	violated := remote.Is(err, remote.Integrity) || remote.Is(err, remote.ReadOnly)
+	switch {
+	case to == (remote.Position{}):
+		return err
+	case offline && to.Seq < l.last.pos.Seq:
+		return remote.E("open the volume", "", remote.Unreachable, fmt.Errorf("the local tree is older than the journal, and the store does not answer; try again when it does: %w", err))
+	case offline, violated:
+		v.o.Log.Warn("the store can't be asked for news; going on with what is known", "reason", err)
+		return nil
+	}
+	return err
+}
+
+// register sees to it that this device has a number, the first part of the inode numbers it makes.
+func (v *Volume) register(ctx context.Context, l *log) error {
+	id, number := v.o.Remote.Device()
+	ids, largest, err := v.tree.Devices()
+	if err != nil {
+		return err
+	}
+	if number == 0 && !v.o.ReadOnly && v.o.Register != nil {
+		for n := range ids {
+			number = max(number, n)
+		}
+		number++
+		pos, err := v.o.Register(ctx, v.tree.Position(), number)
+		if err != nil {
+			return err
+		}
+		if err := v.tree.Apply(remote.Batch{Pos: pos, Device: id, Ops: []remote.Op{{Kind: remote.OpDevice, Device: id, Number: number}}}); err != nil {
+			return err
+		}
+		_, number = v.o.Remote.Device()
+	}
+	v.device = number
+	v.nextNo = max(uint64(largest[number])&(1<<remote.InoBits-1), l.last.next)
+	return nil
+}
+
+// replay applies the journal over the base. What a note says the remote has is left out.
+func (v *Volume) replay(l *log) error {
+	held := map[remote.Ino]bool{}
+	for _, i := range l.last.held {
+		held[i] = true
+	}
+	known := func(seq journal.Seq, ino remote.Ino) bool {
+		return l.noted && uint64(seq) <= l.last.upto && !held[ino]
+	}
+	now := v.o.Clock().UnixNano()
+	for i := range l.records {
+		r := &l.records[i]
+		v.lastSeq.Store(uint64(r.seq))
+		if r.ops == nil {
+			if known(r.seq, r.write.ino) {
+				continue
+			}
+			err := v.tree.Written(uint64(r.seq), now, tree.Write{
+				Ino: r.write.ino, Off: r.write.off, Len: r.len, Time: r.write.time, Mode: r.write.mode, Place: place(r.loc),
+			})
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		var ops []remote.Op
+		for _, op := range r.ops {
+			if op.Kind == remote.OpNode && op.Ino.Device() == v.device {
+				v.nextNo = max(v.nextNo, uint64(op.Ino)&(1<<remote.InoBits-1))
+			}
+			if !known(r.seq, op.Ino) {
+				ops = append(ops, op)
+			}
+		}
+		if err := v.tree.Local(uint64(r.seq), now, ops); err != nil {
+			return err
+		}
+	}
+	l.records = nil
+	return nil
+}
+
+func place(l journal.Loc) tree.Place {
+	return tree.Place{Segment: l.Segment, Off: l.Off, Len: l.Len, Skip: writeHead}
+}
+
+func (v *Volume) note(pos remote.Position, upto uint64, held []remote.Ino) []byte {
+	v.mu.Lock()
+	next := v.nextNo
+	v.mu.Unlock()
+	return note{pos: pos, upto: upto, next: next, held: held}.append(nil)
+}
+
+// newIno returns an inode number that was never used. The caller holds mu.
+func (v *Volume) newIno() (remote.Ino, error) {
+	if v.device == 0 {
+		return 0, remote.E("make an inode", "", remote.ReadOnly, errors.New("this machine has no number in the vault yet; it gets one when the store answers"))
+	}
+	v.nextNo++
+	return remote.Ino(uint64(v.device)<<remote.InoBits | v.nextNo), nil
+}
+
+// change appends ops to the journal and applies them. The caller holds mu and has looked whether they may happen.
+func (v *Volume) change(ops ...remote.Op) error {
+	for i := range ops {
+		if err := wire.Check(&ops[i]); err != nil {
+			return err
+		}
+	}
+	seq, _, err := v.jour.Append(recOps, wire.AppendOps(nil, ops))
+	if err != nil {
+		return err
+	}
+	v.lastSeq.Store(uint64(seq))
+	return v.tree.Local(uint64(seq), v.o.Clock().UnixNano(), ops)
+}
+
+// writable fails when the volume takes no changes, and slows the caller down when the journal fills. Called without mu.
+func (v *Volume) writable(ctx context.Context, n int64) error {
+	if v.o.ReadOnly {
+		return remote.E("change", "", remote.ReadOnly, nil)
+	}
+	return v.eng.Admit(ctx, n)
+}
+
+func (v *Volume) now() remote.Time { return remote.TimeOf(v.o.Clock()) }
+
+func (v *Volume) isWriting(ino remote.Ino) bool {
+	v.handleMu.Lock()
+	defer v.handleMu.Unlock()
+	return v.writing[ino] > 0
+}
+
+// foreign tells the kernel's face that others changed something.
+func (v *Volume) foreign() {
+	if v.o.Changed == nil {
+		return
+	}
+	var out []Change
+	for _, c := range v.tree.Changes() {
+		out = append(out, Change(c))
+	}
+	v.o.Changed(out)
+}
+
+// Drain waits until the remote has all that was changed before the call.
+func (v *Volume) Drain(ctx context.Context) error {
+	return v.eng.Drain(ctx, v.lastSeq.Load())
+}
+
+// Close stops. What the remote does not have yet stays in the journal.
+func (v *Volume) Close(ctx context.Context) error {
+	return v.closeAll()
+}
+
+func (v *Volume) closeAll() error {
+	var errs []error
+	if v.stop != nil {
+		v.stop()
+		v.wg.Wait()
+	}
+	if v.eng != nil {
+		v.eng.Close()
+	}
+	if v.jour != nil {
+		errs = append(errs, v.jour.Close())
+	}
+	if v.cache != nil {
+		errs = append(errs, v.cache.Close())
+	}
+	if v.tree != nil {
+		errs = append(errs, v.tree.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// watchUsage asks the store how full it is, now and then, so that statfs never waits for it.
+func (v *Volume) watchUsage(ctx context.Context) {
+	defer v.wg.Done()
+	for {
+		c, cancel := context.WithTimeout(ctx, 30*time.Second)
+		u, err := v.o.Remote.Usage(c)
+		cancel()
+		if err == nil {
+			v.usage.Store(&u)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(30 * time.Second):
+		}
+	}
+}
+
+// StatFS tells how much room there is: the store's, as it said last.
+func (v *Volume) StatFS() StatFS {
+	u := v.usage.Load()
+	if u == nil {
+		return StatFS{Total: 1 << 50, Free: 1 << 49, Files: v.inodes()}
+	}
+	s := StatFS{Total: u.Total, Free: u.Free, Files: v.inodes()}
+	if s.Total == 0 {
+		s.Total, s.Free = 1<<50, 1<<50-min(u.Used, 1<<49)
+	}
+	// What is written but not sent yet takes room there too.
+	s.Free -= min(s.Free, uint64(max(0, v.tree.Stat().Bytes)))
+	return s
+}
+
+func (v *Volume) inodes() uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.nextNo + 1
+}
