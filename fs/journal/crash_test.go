@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -129,7 +128,7 @@ func (c *crasher) live(life int, disk *vfs.MemFS, h *history, steps, cut int) {
 				}
 			}
 		case x < 85:
-			if err := j.Sync(context.Background(), h.appended); err != nil {
+			if err := j.Sync(ctx, h.appended); err != nil {
 				c.t.Fatal(err)
 			}
 			h.mu.Lock()

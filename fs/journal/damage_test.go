@@ -2,12 +2,9 @@ package journal
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -48,13 +45,13 @@ func newSample(t testing.TB, clean bool) sample {
 		}
 		c.want = append(c.want, rec{s, Kind(i + 1), l, string(p)})
 		if i%6 == 5 {
-			if err := j.Sync(context.Background(), s); err != nil {
+			if err := j.Sync(ctx, s); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	if !clean {
-		if err := j.Sync(context.Background(), j.Stat().Last); err != nil {
+		if err := j.Sync(ctx, j.Stat().Last); err != nil {
 			t.Fatal(err)
 		}
 		j.work.Wait()
@@ -230,159 +227,6 @@ func TestV68ReadVerifies(t *testing.T) {
 	wantKind(t, j.ReadAt(Loc{b.Segment, b.Off, a.Len}, 0, nil), remote.Integrity)
 	if err := j.ReadAt(a, 0, make([]byte, a.Len)); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// TestP1FaultyDisk lets each call that changes the disk fail once, in three ways. What was not acknowledged may be missing, nothing else.
-func TestP1FaultyDisk(t *testing.T) {
-	full := &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}
-	io := &os.PathError{Op: "write", Path: "x", Err: syscall.EIO}
-	for _, way := range []struct {
-		name string
-		err  error
-		late bool // the disk did it nevertheless
-	}{{"full", full, false}, {"broken", io, false}, {"full, yet written", full, true}} {
-		t.Run(way.name, func(t *testing.T) {
-			t.Parallel()
-			sticky := 0
-			for at := 0; ; at++ {
-				mem := vfs.NewCrashableMem()
-				fs := &tapFS{FS: mem}
-				j, _ := mustOpen(t, small(fs))
-				calls, hit, hitOp := 0, false, ""
-				fs.set(func(op, name string) error {
-					if calls++; calls != at+1 {
-						return nil
-					}
-					hit, hitOp = true, op+" "+name
-					if way.late && op == "write" {
-						return lateError{way.err}
-					}
-					return way.err
-				})
-				var want []string
-				var failed error
-				trimmed := Seq(1)
-				for i := range 60 {
-					p := payload(0, Seq(i), i*331%2600)
-					s, _, err := j.Append(1, p)
-					switch {
-					case err != nil && failed != nil:
-						if err != failed {
-							t.Fatalf("after %v: %v", failed, err)
-						}
-					case err == nil && failed == nil:
-						want = append(want, string(p))
-						if s != Seq(len(want)) {
-							t.Fatalf("record %d is %d", len(want), s)
-						}
-					case remote.Is(err, remote.NoSpace) && way.err == full && hit:
-					case remote.Is(err, remote.IO) && hit:
-						if j.mu.Lock(); j.failed != nil {
-							failed = err
-						}
-						j.mu.Unlock()
-					default:
-						t.Fatalf("call %d (%s): record %d: %v", at, hitOp, i, err)
-					}
-					if i%7 == 6 {
-						if err := j.Sync(context.Background(), Seq(len(want))); err != nil && failed == nil {
-							wantKind(t, err, remote.IO)
-							failed = err
-						} else if (err == nil) != (failed == nil) {
-							t.Fatal(err, failed)
-						}
-					}
-					if i%20 == 19 && len(want) > 5 {
-						before := Seq(len(want) - 5)
-						if err := j.Trim(before); err != nil && !hit {
-							t.Fatal(err)
-						} else if err != nil {
-							if j.mu.Lock(); j.failed != nil {
-								failed = j.failed
-							}
-							j.mu.Unlock()
-						}
-						trimmed = max(trimmed, before)
-					}
-				}
-				if err := j.Close(); err != nil && failed == nil && !hit {
-					t.Fatal(err)
-				}
-				if failed != nil {
-					sticky++
-				}
-				if !hit {
-					break
-				}
-				fs.set(nil)
-				j, got := mustOpen(t, small(mem))
-				last := int(j.Stat().Last)
-				if last != len(want) && !(failed != nil && last >= int(trimmed)-1 && last <= len(want)+1) {
-					t.Fatalf("call %d (%s): %d records of %d, failed: %v", at, hitOp, last, len(want), failed)
-				}
-				for _, r := range got {
-					if int(r.seq) <= len(want) && r.payload != want[r.seq-1] {
-						t.Fatalf("call %d (%s): record %d is another", at, hitOp, r.seq)
-					}
-				}
-				if last >= int(trimmed) && (len(got) == 0 || got[0].seq > trimmed) {
-					t.Fatalf("call %d (%s): records begin at %v, trimmed before %d", at, hitOp, got[:min(1, len(got))], trimmed)
-				}
-				mustAppend(t, j, "more")
-				if err := j.Close(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if way.err == io && sticky == 0 {
-				t.Fatal("no error made the journal fail")
-			}
-		})
-	}
-}
-
-// TestP1SyncFailureSticks: once a sync has failed nothing is acknowledged any more, though the disk is well again.
-func TestP1SyncFailureSticks(t *testing.T) {
-	mem := vfs.NewCrashableMem()
-	fs := &tapFS{FS: mem}
-	j, _ := mustOpen(t, small(fs))
-	first, l := mustAppend(t, j, "first")
-	if err := j.Sync(context.Background(), first); err != nil {
-		t.Fatal(err)
-	}
-	s, _ := mustAppend(t, j, "second")
-	broken := true
-	fs.set(func(op, _ string) error {
-		if op == "syncdata" && broken {
-			broken = false
-			return errDisk
-		}
-		return nil
-	})
-	err := j.Sync(context.Background(), s)
-	wantKind(t, err, remote.IO)
-	for _, s := range []Seq{first, s} {
-		if again := j.Sync(context.Background(), s); again != err {
-			t.Fatal(again)
-		}
-	}
-	if _, _, again := j.Append(1); again != err {
-		t.Fatal(again)
-	}
-	if again := j.Trim(s); again != err {
-		t.Fatal(again)
-	}
-	if j.Room() != 0 || j.Stat().Durable != first {
-		t.Fatalf("%+v", j.Stat())
-	}
-	if err := j.ReadAt(l, 0, make([]byte, 5)); err != nil {
-		t.Fatal(err)
-	}
-	wantKind(t, j.Close(), remote.IO)
-	j, got := mustOpen(t, small(mem.CrashClone(vfs.CrashCloneCfg{})))
-	defer j.Close()
-	if len(got) != 1 || got[0].payload != "first" {
-		t.Fatal(got)
 	}
 }
 

@@ -302,15 +302,14 @@ func (j *Journal) recycle(old []*segment) error {
 	// A file must have lost its name as a segment for good before it may get another header.
 	err := j.dir.Sync()
 	errs = append(errs, err)
-	j.mu.Lock()
 	if err == nil {
+		j.mu.Lock()
 		j.spares = append(j.spares, spares...)
-		spares = nil
-	}
-	j.bytes -= int64(len(spares)) * j.o.SegmentSize
-	j.mu.Unlock()
-	for _, sp := range spares {
-		errs = append(errs, sp.f.Close())
+		j.mu.Unlock()
+	} else { // they stay on disk, and in bytes
+		for _, sp := range spares {
+			errs = append(errs, sp.f.Close())
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return remote.E("trim journal", j.o.Dir, remote.IO, fmt.Errorf("%w (no record is lost)", err))
