@@ -84,7 +84,10 @@ func (c *crasher) live(life int, disk *vfs.MemFS, h *history, steps, cut int) {
 	}
 	var images []image
 	fs := &tapFS{FS: disk}
+	var mu sync.Mutex // for c.rng and images
 	fs.tap = func(op, name string) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if c.rng.IntN(100) < cut {
 			h := h.clone()
 			percent := []int{0, 20, 50, 80, 95, 100}[c.rng.IntN(6)]

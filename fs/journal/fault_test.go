@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -13,7 +14,7 @@ import (
 	"megafs/remote"
 )
 
-// tapFS calls tap before each call that changes the disk, one at a time; an error of tap is the call's result.
+// tapFS calls tap before each call that changes the disk; an error of tap is the call's result.
 type tapFS struct {
 	vfs.FS
 	mu  sync.Mutex
@@ -22,11 +23,12 @@ type tapFS struct {
 
 func (t *tapFS) call(op, name string) error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.tap == nil {
+	tap := t.tap
+	t.mu.Unlock()
+	if tap == nil {
 		return nil
 	}
-	return t.tap(op, t.FS.PathBase(name))
+	return tap(op, t.FS.PathBase(name))
 }
 
 func (t *tapFS) set(tap func(op, name string) error) {
@@ -173,17 +175,28 @@ func TestP1FaultyDisk(t *testing.T) {
 				mem := vfs.NewCrashableMem()
 				fs := &tapFS{FS: mem}
 				j, _ := mustOpen(t, small(fs))
-				calls, hit, hitOp := 0, false, ""
+				var mu sync.Mutex
+				var hit atomic.Pointer[string]
+				calls := 0
 				fs.set(func(op, name string) error {
+					mu.Lock()
+					defer mu.Unlock()
 					if calls++; calls != at+1 {
 						return nil
 					}
-					hit, hitOp = true, op+" "+name
+					what := op + " " + name
+					hit.Store(&what)
 					if way.late && op == "write" {
 						return lateError{way.err}
 					}
 					return way.err
 				})
+				what := func() string {
+					if p := hit.Load(); p != nil {
+						return *p
+					}
+					return "none"
+				}
 				var want []string
 				var failed error
 				trimmed := Seq(1)
@@ -200,14 +213,14 @@ func TestP1FaultyDisk(t *testing.T) {
 						if s != Seq(len(want)) {
 							t.Fatalf("record %d is %d", len(want), s)
 						}
-					case remote.Is(err, remote.NoSpace) && way.err == full && hit:
-					case remote.Is(err, remote.IO) && hit:
+					case remote.Is(err, remote.NoSpace) && way.err == full && hit.Load() != nil:
+					case remote.Is(err, remote.IO) && hit.Load() != nil:
 						if j.mu.Lock(); j.failed != nil {
 							failed = err
 						}
 						j.mu.Unlock()
 					default:
-						t.Fatalf("call %d (%s): record %d: %v", at, hitOp, i, err)
+						t.Fatalf("call %d (%s): record %d: %v", at, what(), i, err)
 					}
 					if i%7 == 6 {
 						if err := j.Sync(ctx, Seq(len(want))); err != nil && failed == nil {
@@ -219,7 +232,7 @@ func TestP1FaultyDisk(t *testing.T) {
 					}
 					if i%20 == 19 && len(want) > 5 {
 						before := Seq(len(want) - 5)
-						if err := j.Trim(before); err != nil && !hit {
+						if err := j.Trim(before); err != nil && hit.Load() == nil {
 							t.Fatal(err)
 						} else if err != nil {
 							if j.mu.Lock(); j.failed != nil {
@@ -230,28 +243,28 @@ func TestP1FaultyDisk(t *testing.T) {
 						trimmed = max(trimmed, before)
 					}
 				}
-				if err := j.Close(); err != nil && failed == nil && !hit {
+				if err := j.Close(); err != nil && failed == nil && hit.Load() == nil {
 					t.Fatal(err)
 				}
 				if failed != nil {
 					sticky++
 				}
-				if !hit {
+				if hit.Load() == nil {
 					break
 				}
 				fs.set(nil)
 				j, got := mustOpen(t, small(mem))
 				last := int(j.Stat().Last)
 				if last != len(want) && !(failed != nil && last >= int(trimmed)-1 && last <= len(want)+1) {
-					t.Fatalf("call %d (%s): %d records of %d, failed: %v", at, hitOp, last, len(want), failed)
+					t.Fatalf("call %d (%s): %d records of %d, failed: %v", at, what(), last, len(want), failed)
 				}
 				for _, r := range got {
 					if int(r.seq) <= len(want) && r.payload != want[r.seq-1] {
-						t.Fatalf("call %d (%s): record %d is another", at, hitOp, r.seq)
+						t.Fatalf("call %d (%s): record %d is another", at, what(), r.seq)
 					}
 				}
 				if last >= int(trimmed) && (len(got) == 0 || got[0].seq > trimmed) {
-					t.Fatalf("call %d (%s): records begin at %v, trimmed before %d", at, hitOp, got[:min(1, len(got))], trimmed)
+					t.Fatalf("call %d (%s): records begin at %v, trimmed before %d", at, what(), got[:min(1, len(got))], trimmed)
 				}
 				mustAppend(t, j, "more")
 				if err := j.Close(); err != nil {
