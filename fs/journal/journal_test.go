@@ -265,6 +265,32 @@ func testFull(t *testing.T, o Options) {
 	}
 }
 
+// TestLowerLimit opens a journal that holds more than it now may: nothing goes in, but it can be trimmed.
+func TestLowerLimit(t *testing.T) {
+	o := small(vfs.NewCrashableMem())
+	j, _ := mustOpen(t, o)
+	for {
+		if _, _, err := j.Append(1, make([]byte, 1000)); err != nil {
+			break
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.Limit = 4 * o.SegmentSize
+	j, _ = mustOpen(t, o)
+	defer j.Close()
+	_, _, err := j.Append(1)
+	wantKind(t, err, remote.NoSpace)
+	if err := j.Trim(j.Stat().Last + 1); err != nil {
+		t.Fatal(err)
+	}
+	if st := j.Stat(); st.Bytes > o.Limit || j.Room() == 0 {
+		t.Fatalf("%+v", st)
+	}
+	mustAppend(t, j, "x")
+}
+
 func TestIdleJournalIsSmall(t *testing.T) {
 	o := Options{Dir: t.TempDir()}
 	for range 3 {

@@ -45,13 +45,13 @@ func (j *Journal) makeRoom(size, keep int64) error {
 	}
 }
 
-// free returns by how many bytes files may grow, for callers' records (keep > 0) or the journal's own. mu is held.
+// free returns by how many bytes files may grow, for callers' records (keep > 0) or the journal's own. These always may
+// by a step: when an earlier life had a higher limit, nothing could be freed otherwise. mu is held.
 func (j *Journal) free(keep int64) int64 {
-	free := j.o.Limit - j.bytes
-	if keep > 0 {
-		free -= j.step
+	if keep == 0 {
+		return max(j.o.Limit-j.bytes, j.step)
 	}
-	return max(free, 0)
+	return max(j.o.Limit-j.bytes-j.step, 0)
 }
 
 var errLimit = errors.New("the journal holds as much as it may; it gets room when changes are uploaded, or with a larger limit")
