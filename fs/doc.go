@@ -1,0 +1,44 @@
+// Package fs is the kernel's face: it answers FUSE requests from a Volume and tells the kernel what others changed.
+//
+// # Invariants
+//
+// A nodeid is an inode number, which is never used twice, so its generation is always the same. Every reply that shows
+// an inode under a name adds one reference to the table of known inodes and keeps one pin of the volume; FORGET gives
+// both back, and so does the end of the mount for what is left.
+//
+// The kernel keeps names and attributes for an hour, the absence of a name for five minutes, and pages until an open
+// finds another Stat.Version. That is safe because every foreign change reaches Changed. The
+// kernel sees its own changes and drops what they touch, with one exception: an append lands at the file's end
+// as the volume knows it. If the kernel expected the end elsewhere, its page is at the wrong place, so the inode is
+// handed to the invalidation worker as though somebody else had changed it.
+//
+// Names, modes, sticky bits and umask are checked by the kernel (default_permissions is always on), with one gap: a file
+// that CREATE finds there already was never checked, so CREATE answers ESTALE and the kernel looks again.
+//
+// # Goroutines and locks
+//
+// Requests run in goroutines of package fuse, bounded by the bytes in flight. One more goroutine, the
+// invalidation worker, is the only one that sends notifications: a notification waits for locks that the kernel may hold while it
+// waits for an answer, so no handler sends one, and the worker holds no lock and answers no request. Its queue is bounded. When it
+// overflows, everything the kernel knows is invalidated instead, and times are short until that is done.
+//
+// Each table (known inodes, files, directories, the queue) has a lock of its own, held for a map access and never while
+// another is taken or the volume is called. A directory handle's lock is held over Volume.List and Volume.Lookup, which
+// answer from local state.
+//
+// # Waiting
+//
+// Only reads and fsync give in to a signal, never before a second has passed, and only to a signal that asks for it: runtimes
+// preempt their threads with signals, and a request that fails each time never ends. A read that the cache can't
+// answer has Options.ReadTimeout, then fails with ETIMEDOUT or EIO; it is never short and never zeros. Nothing that
+// changes something is ever interrupted.
+//
+// # Not supported
+//
+// POSIX ACLs, file capabilities (EOPNOTSUPP; mounts are nosuid), ioctls (ENOTTY), locks that other machines see (flock and
+// fcntl locks hold on one machine), export over NFS, the kernel's write-back cache, poll. The name .go-fuse-epoll-hack cannot exist
+// in the root. Times lie between the years 1677 and 2262; others are moved to the nearest. ".." has no inode number in listings.
+// With Options.Debug names are logged.
+//
+// It must not import package cmd, nor journal, tree, cache and writeback, which are the volume's.
+package fs
