@@ -44,3 +44,15 @@ func (t *Tree) Changes() []Changed {
 	t.changes = nil
 	return c
 }
+
+// Dirty reports whether an inode has changes that the remote does not have.
+func (t *Tree) Dirty(ino remote.Ino) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, l := range t.current().layers {
+		if l.inodes[ino] != nil {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,140 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"megafs/remote"
+	"megafs/remote/wire"
+)
+
+// Commit implements remote.Remote.
+func (v *Vault) Commit(ctx context.Context, base remote.Position, ops []remote.Op) (remote.Position, error) {
+	if len(ops) == 0 {
+		return base, nil
+	}
+	for i := range ops {
+		if err := wire.Check(&ops[i]); err != nil {
+			return base, err
+		}
+	}
+	v.commitMu.Lock()
+	defer v.commitMu.Unlock()
+	return v.commit(ctx, base, split(ops))
+}
+
+// split encodes Ops into parts that each fit into an entry.
+func split(ops []remote.Op) []*entry {
+	var parts []*entry
+	e := &entry{typ: entryBatch}
+	for i := range ops {
+		n := len(e.ops)
+		e.ops = wire.AppendOp(e.ops, &ops[i])
+		if e.n == maxOps || len(e.ops) > maxBody-entryHead-2 {
+			tail := bytes.Clone(e.ops[n:])
+			e.ops = e.ops[:n]
+			parts = append(parts, e)
+			e = &entry{typ: entryBatch, ops: tail}
+		}
+		e.n++
+	}
+	parts = append(parts, e)
+	for i, p := range parts {
+		p.part, p.parts = uint16(i), uint16(len(parts))
+	}
+	return parts
+}
+
+// commit appends entries to the log, one after the other. Called with commitMu held.
+func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry) (remote.Position, error) {
+	if len(parts) > maxOps {
+		return base, remote.E("commit", "", remote.TooLarge, nil)
+	}
+	v.mu.Lock()
+	switch {
+	case v.o.ReadOnly || v.ring.ReadOnly():
+		v.mu.Unlock()
+		return base, remote.E("commit", "", remote.ReadOnly, nil)
+	case v.trust.Violation != "":
+		why := v.trust.Violation
+		v.mu.Unlock()
+		return base, remote.E("commit", "", remote.ReadOnly, errors.Join(ErrViolation, errors.New(why)))
+	case base.Seq != 0 && link(base) != v.end, base.Seq == 0 && v.end.Seq != 0:
+		v.mu.Unlock()
+		return base, remote.E("commit", "", remote.Conflict, nil)
+	}
+	at, own := v.head, v.trust.Own
+	sealed := make([][]byte, len(parts))
+	for i, e := range parts {
+		e.seq, e.prev = at.Seq+1, at.Hash
+		e.device, e.dev = v.trust.Device, link{own.Seq + 1, own.Hash}
+		e.time = v.o.Clock().UnixNano()
+		e.keyring = link{v.ring.Generation(), v.ring.Hash()}
+		e.snap = v.snap
+		sealed[i] = e.seal(v.keys)
+		at = link{e.seq, e.hash}
+		own = link{own.Seq + 1, e.hash}
+	}
+	// Should this machine die before it hears that the commit took place, it knows it for its own by this.
+	v.trust.Pending = &pending{parts[0].hash, uint64(len(parts))}
+	err := v.save()
+	v.mu.Unlock()
+	if err != nil {
+		return base, err
+	}
+	for i, e := range parts {
+		if err := v.put(ctx, e.seq, sealed[i]); err != nil {
+			return base, err
+		}
+	}
+	last := parts[len(parts)-1]
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.head, v.end = at, at
+	v.devices[v.trust.Device] = own
+	v.trust.Head, v.trust.Own, v.trust.Pending = at, own, nil
+	if last.typ == entrySnapshot {
+		v.snap = last.about
+	}
+	v.trust.Snap = v.snap
+	return remote.Position(at), v.save()
+}
+
+// contractTries is how often a name that is taken and empty is tried.
+const contractTries = 5
+
+// put makes one entry of the log, or says Conflict when somebody else did.
+func (v *Vault) put(ctx context.Context, seq uint64, sealed []byte) error {
+	name := logName(seq)
+	for range contractTries {
+		err := v.store.Put(ctx, name, sealed)
+		if err == nil && !v.o.VerifyCommits {
+			return nil
+		}
+		if err != nil && !remote.Is(err, remote.Exist) && !remote.Is(err, remote.Timeout) && !remote.Is(err, remote.Unreachable) {
+			return err
+		}
+		there, gerr := v.store.Get(ctx, name, maxEntry)
+		switch {
+		case gerr == nil && bytes.Equal(there, sealed):
+			return nil
+		case gerr == nil && err == nil:
+			return v.violated(bad("commit", name, ErrTampered, errors.New("the store keeps other bytes than it was given")))
+		case gerr == nil:
+			return remote.E("commit", name, remote.Conflict, nil)
+		case remote.Is(gerr, remote.NotExist) && err != nil && !remote.Is(err, remote.Exist):
+			return err // it did not take place; the caller tries again
+		case remote.Is(gerr, remote.NotExist):
+			continue
+		case remote.Is(gerr, remote.TooLarge):
+			return v.violated(bad("commit", name, ErrTampered, gerr))
+		default:
+			if err == nil {
+				err = gerr
+			}
+			return err
+		}
+	}
+	return remote.E("commit", name, remote.Other, ErrStoreContract)
+}

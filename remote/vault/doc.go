@@ -1,0 +1,57 @@
+// Package vault is megafs's own encrypted format over a blob store: a remote.Remote that tells the store nothing it needn't know and believes
+// it nothing it can't prove.
+//
+// # What lies in the store
+//
+//	k/<generation>        the keyring: who can unlock the vault, and the keys of its epochs (package crypto)
+//	l/<number>            the log: one sealed entry each, from 1 on
+//	o/<2 hex>/<id>        content: up to 256 chunks of 16 KiB, packed from whole files and parts of files
+//	s/r/<number>-<id>     snapshots: a root
+//	s/p/<id>              and its parts
+//
+// Numbers are 16 hexadecimal digits. Nothing is ever overwritten.
+//
+// # The log
+//
+// An entry's plaintext, integers big-endian:
+//
+//	u16 version = 1 | 32 vault id | u64 number | 32 hash of the entry before |
+//	16 device | u64 number among the device's entries, from 1 | 32 hash of the device's entry before |
+//	i64 time (ns) | u64 keyring generation | 32 keyring hash | u32 epoch |
+//	u64 number, 32 root hash of the newest snapshot announced |
+//	u16 part | u16 parts | u8 type | by type:
+//	    0 batch part            u16 n | n Ops (package wire)
+//	    1 snapshot announcement u64 number of the state | 32 hash of the sealed root | 32 root id
+//	    2 keyring change        u64 generation | 32 hash
+//	zeros up to max(512, Padmé(length))
+//
+// It is sealed as a log object with the number as context. H(0) = SHA-256("megafs-vault/1 genesis\0" || vault id) and
+// H(n) = SHA-256("megafs-vault/1 entry\0" || sealed bytes of entry n).
+//
+// Create-if-absent of the next number is the only synchronisation there is. A batch too big for one entry is spread over entries that lie directly
+// one after the other, from one device; one that is broken off, by a crash or another device's entry, never happened.
+//
+// # Snapshots
+//
+// A snapshot is the state after entry n as Ops in canonical order (devices by number; inodes by number, each with its xattrs and extents;
+// names by directory and byte order), cut into parts. It counts only if entry n+1 announces it. A part's plaintext is
+// Ops, zeros up to the bucket of their length, u32 length. A root's plaintext: u16 version = 1 | 32 vault id | u64 n, 32 H(n) | u64 keyring
+// generation, 32 hash | 32 SHA-256 of all Ops | u64, 32 the snapshot before | u32 parts | per part 32 id, 32 SHA-256 sealed, u32 Ops | zeros.
+//
+// # What is remembered
+//
+// The state folder's trust files hold the newest entry that was verified, and the keyring, so that the store can't go back. A store that
+// is caught makes the vault read-only, over restarts, until somebody accepts its history.
+//
+// # Not in this version
+//
+// The log is never pruned and nothing is collected as garbage, so history segments are not needed and not written. Keys are not rotated by any
+// command yet; entries under withdrawn epochs are refused all the same.
+//
+// # Locks
+//
+// commitMu orders commits and is taken before mu, which guards what is known of log and trust. No request to the store is made
+// under mu.
+//
+// The package imports remote and its codecs, blob and crypto, and nothing above them.
+package vault

@@ -1,0 +1,341 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"megafs/crypto"
+	"megafs/remote"
+	"megafs/remote/blob"
+	"megafs/remote/wire"
+)
+
+const (
+	rootPrefix  = "s/r/"
+	rootVersion = 1
+	maxPart     = 4 << 20 // of a part's plaintext
+	maxParts    = 65536
+	partLimit   = maxPart + crypto.HeaderLen + 17*(maxPart/crypto.ChunkSize+1)
+	rootLimit   = 8 << 20
+	partRecord  = 32 + 32 + 4
+	rootHead    = 2 + 32 + 8 + 32 + 8 + 32 + 32 + 8 + 32 + 4
+)
+
+func rootName(seq uint64, id crypto.ID) string {
+	return fmt.Sprintf("%s%016x-%x", rootPrefix, seq, id[:])
+}
+func partName(id crypto.ID) string { return "s/p/" + hex.EncodeToString(id[:]) }
+
+// root is a snapshot's table of contents: the place in the log whose state it is, its parts, and a digest of all records.
+type root struct {
+	at      link
+	keyring link
+	digest  [32]byte
+	prev    link // the snapshot before
+	parts   []partRef
+}
+
+type partRef struct {
+	id   crypto.ID
+	hash [32]byte // of the sealed part
+	n    uint32   // records
+}
+
+func (r *root) encode(vid crypto.VaultID) []byte {
+	b := binary.BigEndian.AppendUint16(nil, rootVersion)
+	b = append(b, vid[:]...)
+	b = r.at.append(b)
+	b = r.keyring.append(b)
+	b = append(b, r.digest[:]...)
+	b = r.prev.append(b)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(r.parts)))
+	for _, p := range r.parts {
+		b = append(b, p.id[:]...)
+		b = append(b, p.hash[:]...)
+		b = binary.BigEndian.AppendUint32(b, p.n)
+	}
+	padded := make([]byte, bucket(len(b)))
+	copy(padded, b)
+	return padded
+}
+
+func decodeRoot(vid crypto.VaultID, seq uint64, b []byte) (*root, error) {
+	x := reader{b: b}
+	if v := x.u16(); v != rootVersion {
+		return nil, fmt.Errorf("version %d", v)
+	}
+	if x.h32() != [32]byte(vid) {
+		return nil, errors.New("of another vault")
+	}
+	r := &root{at: x.link(), keyring: x.link(), digest: x.h32(), prev: x.link()}
+	n := int(x.u32())
+	if n > maxParts || n*partRecord > len(x.b) {
+		return nil, fmt.Errorf("%d parts", n)
+	}
+	for range n {
+		r.parts = append(r.parts, partRef{crypto.ID(x.h32()), x.h32(), x.u32()})
+	}
+	if x.short || r.at.Seq != seq || len(b) != bucket(len(b)-len(x.b)) || bytes.Trim(x.b, "\x00") != nil && len(bytes.Trim(x.b, "\x00")) > 0 {
+		return nil, errors.New("malformed")
+	}
+	return r, nil
+}
+
+func partCtx(seq uint64, i int) []byte { return binary.BigEndian.AppendUint32(u64(seq), uint32(i)) }
+
+// Snapshot implements remote.Remote.
+func (v *Vault) Snapshot(ctx context.Context, pos remote.Position, ops func(yield func(remote.Op) error) error) (remote.Position, error) {
+	v.commitMu.Lock()
+	defer v.commitMu.Unlock()
+	v.mu.Lock()
+	r := &root{at: link(pos), keyring: link{v.ring.Generation(), v.ring.Hash()}, prev: v.snap}
+	current := v.end == link(pos) && v.head == v.end
+	v.mu.Unlock()
+	if !current {
+		return pos, remote.E("snapshot", "", remote.Conflict, nil)
+	}
+	digest := sha256.New()
+	var part []byte
+	var n uint32
+	flush := func() error {
+		if n == 0 {
+			return nil
+		}
+		if len(r.parts) == maxParts {
+			return remote.E("snapshot", "", remote.TooLarge, nil)
+		}
+		padded := make([]byte, bucket(len(part)))
+		copy(padded, part)
+		sealed, id := v.keys.Seal(crypto.ClassSnapshotPart, partCtx(pos.Seq, len(r.parts)), binary.BigEndian.AppendUint32(padded, uint32(len(part))))
+		if err := v.store.Put(ctx, partName(id), sealed); err != nil && !remote.Is(err, remote.Exist) {
+			return err
+		}
+		r.parts = append(r.parts, partRef{id, sha256.Sum256(sealed), n})
+		part, n = part[:0], 0
+		return nil
+	}
+	err := ops(func(op remote.Op) error {
+		if err := ctx.Err(); err != nil {
+			return remote.E("snapshot", "", remote.Canceled, err)
+		}
+		old := len(part)
+		part = wire.AppendOp(part, &op)
+		if len(part) > maxPart-maxPart/8 && old > 0 {
+			one := bytes.Clone(part[old:])
+			part = part[:old]
+			if err := flush(); err != nil {
+				return err
+			}
+			part = append(part, one...)
+			old = 0
+		}
+		digest.Write(part[old:])
+		n++
+		return nil
+	})
+	if err == nil {
+		err = flush()
+	}
+	if err != nil {
+		return pos, err
+	}
+	digest.Sum(r.digest[:0])
+	sealed, id := v.keys.Seal(crypto.ClassSnapshotRoot, u64(pos.Seq), r.encode(v.keys.Vault()))
+	if err := v.store.Put(ctx, rootName(pos.Seq, id), sealed); err != nil && !remote.Is(err, remote.Exist) {
+		return pos, err
+	}
+	e := &entry{typ: entrySnapshot, parts: 1, about: link{pos.Seq, sha256.Sum256(sealed)}, root: id}
+	return v.commit(ctx, pos, []*entry{e})
+}
+
+// candidate is a snapshot that a listing shows.
+type candidate struct {
+	seq uint64
+	id  crypto.ID
+}
+
+// candidates lists snapshots, the newest first. A listing is a hint; only what the log announces counts.
+func (v *Vault) candidates(ctx context.Context) ([]candidate, error) {
+	var out []candidate
+	err := v.store.List(ctx, rootPrefix, "", func(i blob.Info) error {
+		s, _ := strings.CutPrefix(i.Name, rootPrefix)
+		num, hexid, ok := strings.Cut(s, "-")
+		seq, ok2 := number(num, "")
+		id, err := hex.DecodeString(hexid)
+		if ok && ok2 && err == nil && len(id) == 32 {
+			out = append(out, candidate{seq, crypto.ID(id)})
+		}
+		return nil
+	})
+	sort.Slice(out, func(i, j int) bool { return out[i].seq > out[j].seq })
+	return out, err
+}
+
+// root returns a snapshot's root if the log's next entry announces it, and that entry's place.
+func (v *Vault) root(ctx context.Context, c candidate) (*root, error) {
+	name := rootName(c.seq, c.id)
+	sealed, err := v.store.Get(ctx, name, rootLimit)
+	if err != nil {
+		return nil, err
+	}
+	body, id, err := v.keys.Open(crypto.ClassSnapshotRoot, u64(c.seq), sealed)
+	if err != nil {
+		return nil, opened("open snapshot", name, err)
+	}
+	r, err := decodeRoot(v.keys.Vault(), c.seq, body)
+	if err != nil || id != c.id {
+		return nil, bad("read snapshot", name, ErrTampered, err)
+	}
+	next, err := v.store.Get(ctx, logName(c.seq+1), maxEntry)
+	if err != nil {
+		return nil, err
+	}
+	e, err := openEntry(v.keys, c.seq+1, next)
+	if err != nil {
+		return nil, err
+	}
+	if e.typ != entrySnapshot || e.prev != r.at.Hash || e.about != (link{c.seq, sha256.Sum256(sealed)}) || e.root != id {
+		return nil, bad("read snapshot", name, ErrSnapshotDiverges, errors.New("the log does not announce it"))
+	}
+	return r, nil
+}
+
+// loadFresh begins anew: at the newest snapshot that is whole, or at the first entry.
+func (v *Vault) loadFresh(ctx context.Context, sink remote.Sink) (remote.Position, error) {
+	none := remote.Position{}
+	list, err := v.candidates(ctx)
+	if err != nil {
+		return none, err
+	}
+	for _, c := range list {
+		r, err := v.root(ctx, c)
+		if err == nil {
+			if err = sink.Reset(); err == nil {
+				err = v.tell(ctx, r, sink)
+			}
+		}
+		switch {
+		case err == nil:
+			pos := remote.Position(r.at)
+			v.mu.Lock()
+			trusted := v.trust.Head
+			v.mu.Unlock()
+			if trusted.Seq > 0 && trusted.Seq < r.at.Seq {
+				if err := v.descends(ctx, trusted, r.at); err != nil {
+					return none, err
+				}
+			}
+			if err := sink.Apply(remote.Batch{Pos: pos}); err != nil {
+				return none, err
+			}
+			return v.follow(ctx, pos, sink)
+		case remote.Is(err, remote.Integrity), remote.Is(err, remote.NotExist), remote.Is(err, remote.TooLarge):
+			v.o.Log.Warn("a snapshot can't be used; an older one or the whole log is", "reason", err)
+		default:
+			return none, err
+		}
+	}
+	if err := sink.Reset(); err != nil {
+		return none, err
+	}
+	first := remote.Position(link{0, genesis(v.keys.Vault())})
+	v.mu.Lock()
+	v.end = link(first)
+	v.mu.Unlock()
+	pos, err := v.follow(ctx, first, sink)
+	if pos == first {
+		pos = none
+	}
+	if err == nil && pos == none {
+		err = remote.E("load", "", remote.NotExist, ErrVaultMissing)
+	}
+	return pos, err
+}
+
+// descends proves that a state this machine trusted lies in the history of a snapshot, by walking from one to the other.
+func (v *Vault) descends(ctx context.Context, from, to link) error {
+	w := &walker{v: v, at: from, devices: map[remote.DeviceID]link{}}
+	next, stop := v.entries(ctx, from.Seq)
+	defer stop()
+	for w.at.Seq < to.Seq {
+		f := next()
+		if remote.Is(f.err, remote.NotExist) {
+			return v.violated(bad("load", logName(f.seq), ErrGap, nil))
+		}
+		if f.err != nil {
+			return f.err
+		}
+		if _, _, err := w.step(f.sealed); err != nil {
+			return v.violated(err)
+		}
+	}
+	if w.at != to {
+		return v.violated(bad("load", logName(to.Seq), ErrFork, nil))
+	}
+	return nil
+}
+
+// tell delivers a snapshot's parts.
+func (v *Vault) tell(ctx context.Context, r *root, sink remote.Sink) error {
+	digest := sha256.New()
+	for i, p := range r.parts {
+		records, err := v.part(ctx, r, i)
+		if err != nil {
+			return err
+		}
+		digest.Write(records)
+		ops := make([]remote.Op, 0, min(int(p.n), len(records)/8))
+		for len(records) > 0 {
+			op, rest, err := wire.DecodeOp(records)
+			if err != nil {
+				return bad("read snapshot", partName(p.id), ErrTampered, err)
+			}
+			ops, records = append(ops, op), rest
+			if len(ops) == 10_000 || len(records) == 0 {
+				if err := sink.Apply(remote.Batch{Ops: ops}); err != nil {
+					return err
+				}
+				ops = ops[:0]
+			}
+		}
+	}
+	if [32]byte(digest.Sum(nil)) != r.digest {
+		return bad("read snapshot", fmt.Sprint(r.at.Seq), ErrSnapshotDiverges, nil)
+	}
+	return nil
+}
+
+// part returns the records of one part of a snapshot.
+func (v *Vault) part(ctx context.Context, r *root, i int) ([]byte, error) {
+	p := r.parts[i]
+	name := partName(p.id)
+	sealed, err := v.store.Get(ctx, name, int64(partLimit))
+	if remote.Is(err, remote.NotExist) {
+		return nil, bad("read snapshot", name, ErrMissing, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if sha256.Sum256(sealed) != p.hash {
+		return nil, bad("read snapshot", name, ErrTampered, nil)
+	}
+	b, _, err := v.keys.Open(crypto.ClassSnapshotPart, partCtx(r.at.Seq, i), sealed)
+	if err != nil {
+		return nil, opened("open snapshot", name, err)
+	}
+	if len(b) < 4 {
+		return nil, bad("read snapshot", name, ErrTampered, nil)
+	}
+	n := binary.BigEndian.Uint32(b[len(b)-4:])
+	if int(n) > len(b)-4 {
+		return nil, bad("read snapshot", name, ErrTampered, nil)
+	}
+	return b[:n], nil
+}

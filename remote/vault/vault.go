@@ -1,0 +1,308 @@
+package vault
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"megafs/crypto"
+	"megafs/remote"
+	"megafs/remote/blob"
+)
+
+// Options of an open vault.
+type Options struct {
+	StateDir      string // where this machine remembers the vault; precious
+	Keyring       *crypto.Keyring
+	TrustFirstUse bool // accept a vault this state folder has never seen
+	ReadOnly      bool
+	VerifyCommits bool // read each entry back before a commit counts
+	Clock         func() time.Time
+	Log           *slog.Logger
+}
+
+// Vault is an open vault. It implements remote.Remote.
+type Vault struct {
+	store blob.Store
+	keys  *crypto.Keys
+	ring  *crypto.Keyring
+	o     Options
+
+	commitMu sync.Mutex // one commit at a time; taken before mu
+
+	mu      sync.Mutex
+	trust   *trust
+	dirty   bool // trust has news that are not saved
+	head    link // the newest entry seen
+	end     link // the newest entry that ends a batch: head, unless a batch was broken off
+	devices map[remote.DeviceID]link
+	snap    link
+	gapSeen bool // the end of the log was looked behind once
+	savedAt time.Time
+}
+
+var _ remote.Remote = (*Vault)(nil)
+
+const (
+	keyringPrefix = "k/"
+	keyringLimit  = 64 << 10
+)
+
+func keyringName(gen uint64) string { return fmt.Sprintf("%s%016x", keyringPrefix, gen) }
+
+// number reads the number at the end of an object's name, after its prefix.
+func number(name, prefix string) (uint64, bool) {
+	s, ok := strings.CutPrefix(name, prefix)
+	if !ok || len(s) != 16 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 16, 64)
+	return n, err == nil
+}
+
+func keyringCopy(stateDir string) string { return filepath.Join(stateDir, "keyring") }
+
+// ReadKeyring returns the newest keyring object of a store. When the store does not answer and stateDir has a copy, that is returned and offline is true.
+// A store without one is ErrVaultMissing: nothing here ever offers to make a vault where one was expected.
+func ReadKeyring(ctx context.Context, s blob.Store, stateDir string) (object []byte, offline bool, err error) {
+	var newest uint64
+	err = s.List(ctx, keyringPrefix, "", func(i blob.Info) error {
+		if n, ok := number(i.Name, keyringPrefix); ok {
+			newest = max(newest, n)
+		}
+		return nil
+	})
+	if err == nil && newest > 0 {
+		object, err = s.Get(ctx, keyringName(newest), keyringLimit)
+		if err == nil {
+			return object, false, nil
+		}
+	}
+	if remote.Is(err, remote.Unreachable) || remote.Is(err, remote.Timeout) {
+		if b, rerr := os.ReadFile(keyringCopy(stateDir)); rerr == nil && len(b) <= keyringLimit {
+			return b, true, nil
+		}
+		return nil, false, err
+	}
+	if err == nil || remote.Is(err, remote.NotExist) {
+		return nil, false, remote.E("open vault", "", remote.NotExist, ErrVaultMissing)
+	}
+	return nil, false, err
+}
+
+// Create makes a vault in an empty store, and the memory of it in stateDir. The recovery key is shown once and never again.
+func Create(ctx context.Context, s blob.Store, stateDir string, pass crypto.Secret, label string, kdf crypto.KDF) (*crypto.Keyring, crypto.Secret, error) {
+	none := crypto.Secret{}
+	err := s.List(ctx, "", "", func(i blob.Info) error {
+		return remote.E("make a vault", "", remote.Exist, errors.New("the store is not empty; a vault wants a place of its own"))
+	})
+	if err != nil {
+		return nil, none, err
+	}
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return nil, none, remote.E("make the state folder", stateDir, remote.IO, err)
+	}
+	object, recovery, ring, err := crypto.CreateKeyring(pass, label, kdf)
+	if err != nil {
+		return nil, none, remote.E("make a keyring", "", remote.Invalid, err)
+	}
+	if err := s.Put(ctx, keyringName(1), object); err != nil {
+		return nil, none, err
+	}
+	v := newVault(s, Options{StateDir: stateDir, Keyring: ring})
+	v.trust = v.fresh()
+	if err := writeSynced(keyringCopy(stateDir), object); err != nil {
+		return nil, none, err
+	}
+	v.trust.Number = 1
+	now := remote.TimeOf(v.o.Clock())
+	root := remote.Attr{Type: remote.Dir, Mode: 0o755, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Atime: now, Mtime: now, Ctime: now, Btime: now}
+	_, err = v.Commit(ctx, remote.Position{}, []remote.Op{
+		{Kind: remote.OpNode, Ino: remote.Root, Attr: root},
+		{Kind: remote.OpDevice, Device: v.trust.Device, Number: 1},
+	})
+	return ring, recovery, err
+}
+
+func newVault(s blob.Store, o Options) *Vault {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	v := &Vault{store: s, keys: o.Keyring.Keys(), ring: o.Keyring, o: o, devices: map[remote.DeviceID]link{}}
+	v.head.Hash = genesis(v.keys.Vault())
+	v.end = v.head
+	return v
+}
+
+// fresh is the memory of a machine that has seen nothing yet.
+func (v *Vault) fresh() *trust {
+	t := &trust{
+		Vault: v.keys.Vault(), Fingerprint: v.keys.Fingerprint(),
+		Keyring: link{v.ring.Generation(), v.ring.Hash()}, Head: link{0, genesis(v.keys.Vault())},
+	}
+	rand.Read(t.Device[:])
+	return t
+}
+
+// Open opens a vault whose keyring is unlocked. It compares the keyring with what this machine remembers and asks the store nothing.
+func Open(ctx context.Context, s blob.Store, o Options) (*Vault, error) {
+	v := newVault(s, o)
+	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
+		return nil, remote.E("make the state folder", o.StateDir, remote.IO, err)
+	}
+	t, err := readTrust(o.StateDir, v.keys)
+	if err != nil && !(o.TrustFirstUse && errors.Is(err, ErrNotTrusted)) {
+		if b, rerr := os.ReadFile(keyringCopy(o.StateDir)); rerr == nil {
+			// The trust files do not verify under these keys since the keys are of another vault.
+			if h, herr := crypto.ReadKeyringHeader(b); herr == nil && h.Vault != v.keys.Vault() {
+				return nil, bad("open vault", "", ErrVaultReplaced, nil)
+			}
+		}
+		return nil, err
+	}
+	if t == nil {
+		if !o.TrustFirstUse {
+			return nil, remote.E("open vault", "", remote.Permission, ErrNotTrusted)
+		}
+		t = v.fresh()
+		if err := t.save(o.StateDir, v.keys); err != nil {
+			return nil, err
+		}
+	}
+	gen, hash := v.ring.Generation(), v.ring.Hash()
+	switch {
+	case t.Vault != v.keys.Vault():
+		return nil, bad("open vault", "", ErrVaultReplaced, nil)
+	case gen < t.Keyring.Seq:
+		return nil, bad("open vault", keyringName(gen), ErrKeyringRollback, nil)
+	case gen == t.Keyring.Seq && hash != t.Keyring.Hash:
+		return nil, bad("open vault", keyringName(gen), ErrKeyringTampered, nil)
+	case gen == t.Keyring.Seq+1 && v.ring.PrevHash() != t.Keyring.Hash:
+		return nil, bad("open vault", keyringName(gen), ErrKeyringTampered, errors.New("it does not follow the one that was seen before"))
+	}
+	v.trust, v.snap = t, t.Snap
+	return v, nil
+}
+
+// KeepKeyring keeps a copy of the keyring object, so that the vault can be unlocked while the store does not answer.
+func KeepKeyring(stateDir string, object []byte) error {
+	old, err := os.ReadFile(keyringCopy(stateDir))
+	if err == nil && string(old) == string(object) {
+		return nil
+	}
+	return writeSynced(keyringCopy(stateDir), object)
+}
+
+// Info is what a vault says of itself.
+type Info struct {
+	Vault     string    `json:"vault"`
+	Created   time.Time `json:"created"`
+	Keyring   uint64    `json:"keyring_generation"`
+	Epoch     uint32    `json:"epoch"`
+	Slots     []string  `json:"slots"`
+	Head      uint64    `json:"head"`
+	HeadHash  string    `json:"head_hash"`
+	Snapshot  uint64    `json:"snapshot"`
+	Device    string    `json:"device"`
+	DeviceNo  uint32    `json:"device_number"`
+	Violation string    `json:"violation,omitempty"`
+}
+
+// Info returns what the vault is, as far as it was loaded.
+func (v *Vault) Info() Info {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	vid := v.keys.Vault()
+	i := Info{
+		Vault: fmt.Sprintf("%x", vid[:]), Created: v.ring.Created(), Keyring: v.ring.Generation(), Epoch: v.keys.Epoch(),
+		Head: v.trust.Head.Seq, HeadHash: fmt.Sprintf("%x", v.trust.Head.Hash[:]), Snapshot: v.snap.Seq,
+		Device: fmt.Sprintf("%x", v.trust.Device[:]), DeviceNo: v.trust.Number, Violation: v.trust.Violation,
+	}
+	for _, s := range v.ring.Slots() {
+		i.Slots = append(i.Slots, s.Type.String())
+	}
+	return i
+}
+
+// Device implements remote.Remote.
+func (v *Vault) Device() (remote.DeviceID, uint32) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.trust.Device, v.trust.Number
+}
+
+// Register commits that this device has a number, if it has none.
+func (v *Vault) Register(ctx context.Context, base remote.Position, next uint32) (remote.Position, error) {
+	id, n := v.Device()
+	if n != 0 {
+		return base, nil
+	}
+	pos, err := v.Commit(ctx, base, []remote.Op{{Kind: remote.OpDevice, Device: id, Number: next}})
+	if err != nil {
+		return base, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.trust.Number = next
+	return pos, v.save()
+}
+
+// save makes what is remembered durable. Called with mu held.
+func (v *Vault) save() error {
+	v.dirty, v.savedAt = false, v.o.Clock()
+	return v.trust.save(v.o.StateDir, v.keys)
+}
+
+// violated records that the store was caught, and makes the vault read-only. It returns err.
+func (v *Vault) violated(err error) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.trust.Violation == "" {
+		v.trust.Violation = err.Error()
+		v.o.Log.Error("the store was caught lying or damaged; the vault is read-only from now on", "reason", err)
+		if serr := v.save(); serr != nil {
+			v.o.Log.Error("that could not be remembered", "reason", serr)
+		}
+	}
+	return err
+}
+
+// Accept takes the store's present history for the true one, after a violation. It is recorded.
+func (v *Vault) Accept() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.trust.Violation == "" {
+		return nil
+	}
+	v.trust.Accepted = append(v.trust.Accepted, v.o.Clock().UTC().Format(time.RFC3339)+" "+v.trust.Violation)
+	v.trust.Violation = ""
+	v.trust.Head = link{0, genesis(v.keys.Vault())}
+	v.trust.Snap, v.trust.Own, v.trust.Pending = link{}, link{}, nil
+	rand.Read(v.trust.Device[:])
+	v.trust.Number = 0
+	return v.save()
+}
+
+// Close implements remote.Remote.
+func (v *Vault) Close() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.dirty {
+		return nil
+	}
+	return v.save()
+}
+
+// Usage implements remote.Remote.
+func (v *Vault) Usage(ctx context.Context) (remote.Usage, error) { return v.store.Usage(ctx) }
