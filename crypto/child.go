@@ -31,8 +31,8 @@ const codeOther = 255
 // UnlockInChild is [Unlock] in another process, so that neither the passphrase nor the
 // memory of its derivation stay in this one. It runs argv, our own executable with the
 // arguments that make it call [ServeUnlock] with its standard input and output, with an empty
-// environment. The child is killed when ctx ends or after two minutes. The errors are those of Unlock; that of ctx; and
-// any other if the child could not be run or died.
+// environment. The child is killed when ctx ends or after two minutes. The errors are those
+// of Unlock, that of ctx, or any other if the child could not be run or died.
 func UnlockInChild(ctx context.Context, argv []string, object []byte, c Credential) (krk Secret, err error) {
 	if len(argv) == 0 {
 		return Secret{}, errors.New("crypto: unlock process: no command")
@@ -61,7 +61,6 @@ func UnlockInChild(ctx context.Context, argv []string, object []byte, c Credenti
 
 	_, err = stdin.Write(request)
 	stdin.Close()
-	var answer error
 	krk, answer, readErr := decodeAnswer(stdout)
 	if readErr != nil {
 		err = errors.Join(err, readErr)
@@ -166,6 +165,7 @@ func encodeAnswer(krk Secret, err error) []byte {
 		for i, e := range unlockCodes {
 			if errors.Is(err, e) {
 				code = byte(i + 1)
+				break
 			}
 		}
 		payload = []byte(err.Error())

@@ -1,7 +1,7 @@
 package crypto
 
 import (
-	"crypto/sha256"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"runtime/debug"
@@ -31,6 +31,9 @@ const (
 	pkSize        = 64
 )
 
+// memory is a variable for tests.
+var memory = availableMemory
+
 // check fails with ErrKDFLimits unless the cost is between what RFC 9106 recommends
 // at least and what no honest writer exceeds. It holds for reading and writing.
 func (k KDF) check() error {
@@ -54,7 +57,7 @@ func (k KDF) derive(pass Secret, salt []byte) ([]byte, error) {
 	if cheapKDF.Load() > 0 {
 		return k.deriveCheap(norm, salt), nil
 	}
-	if avail := availableMemory(); avail > 0 && uint64(k.MKiB)<<10 > avail/2 {
+	if avail := memory(); avail > 0 && uint64(k.MKiB)<<10 > avail/2 {
 		return nil, fmt.Errorf("%w: it takes %d MiB and only half of the %d MiB available may be used; free some memory, or unlock with the recovery key",
 			ErrKDFLimits, k.MKiB>>10, avail>>20)
 	}
@@ -74,11 +77,8 @@ func normalise(pass Secret) ([]byte, error) {
 		return nil, fmt.Errorf("%w: passphrase of more than %d bytes", ErrLimit, maxPassphrase)
 	case !utf8.Valid(b):
 		return nil, fmt.Errorf("%w: it is not valid UTF-8", ErrWeak)
-	}
-	for _, c := range b {
-		if c == 0 {
-			return nil, fmt.Errorf("%w: it contains a NUL byte", ErrWeak)
-		}
+	case bytes.IndexByte(b, 0) >= 0:
+		return nil, fmt.Errorf("%w: it contains a NUL byte", ErrWeak)
 	}
 	return norm.NFC.Append(make([]byte, 0, 3*len(b)), b...), nil
 }
@@ -101,9 +101,7 @@ func CheapKDFForTests(t interface {
 }
 
 func (k KDF) deriveCheap(pass, salt []byte) []byte {
-	cost := append(k.append(nil), "not a KDF, for tests only"...)
-	prk := extract(pass, salt)
-	return expand(prk, pkSize, cost, make([]byte, sha256.Size))
+	return expand(extract(pass, salt), pkSize, []byte("no KDF, for tests only"), k.append(nil))
 }
 
 func (k KDF) append(b []byte) []byte {
