@@ -19,6 +19,7 @@ type conn struct {
 	vol         Volume
 	log         *slog.Logger
 	readTimeout time.Duration
+	grace       time.Duration
 
 	known known
 	files table[Handle]
@@ -31,7 +32,7 @@ type conn struct {
 var _ fuse.RawFileSystem = (*conn)(nil)
 
 func newConn(v Volume, readTimeout time.Duration, log *slog.Logger) *conn {
-	c := &conn{RawFileSystem: fuse.NewDefaultRawFileSystem(), vol: v, log: log, readTimeout: readTimeout}
+	c := &conn{RawFileSystem: fuse.NewDefaultRawFileSystem(), vol: v, log: log, readTimeout: readTimeout, grace: grace}
 	c.known.init()
 	c.inval = newInvalidator(c)
 	return c

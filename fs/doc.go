@@ -8,7 +8,8 @@
 //
 // The kernel keeps names and attributes for an hour, the absence of a name for five minutes, and pages until an open
 // finds another Stat.Version. That is safe because every foreign change reaches Changed. The
-// kernel sees its own changes and drops what they touch, with one exception: an append lands at the file's end
+// kernel sees its own changes and drops what they touch, with two exceptions. A file that loses setuid or setgid when it is opened and cut keeps its
+// mode in the kernel, so its attributes are invalidated. And an append lands at the file's end
 // as the volume knows it. If the kernel expected the end elsewhere, its page is at the wrong place, so the inode is
 // handed to the invalidation worker as though somebody else had changed it.
 //

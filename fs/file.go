@@ -65,6 +65,9 @@ func (c *conn) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 			h.Close()
 			return c.change(err)
 		}
+		if s.Mode&(syscall.S_ISUID|syscall.S_ISGID) != 0 {
+			c.inval.add([]volume.Change{{Ino: ino}}) // the kernel asks for them to go, but keeps the mode it has
+		}
 	}
 	c.opened(h, &s, in.Flags, out)
 	return fuse.OK
@@ -155,22 +158,7 @@ func (c *conn) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Stat
 	if !ok {
 		return fuse.EBADF
 	}
-	if err := h.Allocate(background, in.Mode, in.Offset, in.Length); err != nil {
-		return c.change(err)
-	}
-	return c.killPriv(&in.InHeader, h.Ino())
-}
-
-// killPriv takes setuid and setgid away from a file that a caller changed by a request that has no flag for it.
-func (c *conn) killPriv(in *fuse.InHeader, ino remote.Ino) fuse.Status {
-	if in.Uid == 0 {
-		return fuse.OK
-	}
-	s, err := c.vol.Getattr(background, ino)
-	if err == nil && s.Mode&0o6000 != 0 {
-		_, err = c.vol.Setattr(background, ino, volume.SetAttr{KillPriv: true})
-	}
-	return c.change(err)
+	return c.change(h.Allocate(background, in.Mode, in.Offset, in.Length))
 }
 
 func (c *conn) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -56,6 +57,15 @@ func (c *conn) Statx(cancel <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOu
 func (c *conn) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	defer c.enter(opSetattr).leave()
 	a := setAttr(&in.SetAttrInCommon, remote.TimeOf(time.Now()))
+	if a == (volume.SetAttr{}) {
+		// Nothing to set is how the kernel says, before others than the owner change a file, and after a chown that changes
+		// nothing, that privileges go. The reply shows it the new mode.
+		s, err := c.vol.Getattr(background, remote.Ino(in.NodeId))
+		if err != nil {
+			return c.status(err)
+		}
+		a.KillPriv = s.Type == remote.File && s.Mode&(syscall.S_ISUID|syscall.S_ISGID) != 0
+	}
 	s, err := c.vol.Setattr(background, remote.Ino(in.NodeId), a)
 	if err != nil {
 		return c.change(err)

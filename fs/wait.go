@@ -36,7 +36,7 @@ type wait struct {
 }
 
 func (c *conn) wait(cancel <-chan struct{}, in *fuse.InHeader, timeout time.Duration) *wait {
-	w := &wait{c: c, cancel: cancel, pid: in.Pid, began: time.Now(), grace: grace, asks: asked}
+	w := &wait{c: c, cancel: cancel, pid: in.Pid, began: time.Now(), grace: c.grace, asks: asked}
 	if timeout > 0 {
 		w.until = w.began.Add(timeout)
 	}

@@ -1,0 +1,360 @@
+package fs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/posixtest"
+	"golang.org/x/sys/unix"
+
+	"megafs/fs/journal"
+	"megafs/fs/volume"
+	"megafs/remote"
+	"megafs/remote/remotetest"
+)
+
+var ctx = context.Background()
+
+// machine is a volume on a store that others may share, mounted.
+type machine struct {
+	*Server
+	t   testing.TB
+	vol *volume.Volume
+	dir string
+}
+
+func needFUSE(t testing.TB) {
+	t.Helper()
+	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("mounting needs /dev/fuse: %v", err)
+	}
+	f.Close()
+	if os.Geteuid() != 0 {
+		t.Skip("these tests mount as root")
+	}
+}
+
+// mount mounts one more machine's view of a store. change, if not nil, alters the options.
+func mount(t testing.TB, store *remotetest.Store, change func(*Options)) *machine {
+	t.Helper()
+	needFUSE(t)
+	base := t.TempDir()
+	m := &machine{t: t, dir: filepath.Join(base, "mnt")}
+	if err := errors.Join(os.Mkdir(m.dir, 0o755), os.Chmod(filepath.Dir(base), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	ready := make(chan struct{})
+	v, err := volume.Open(ctx, volume.Options{
+		Remote: store.Open(), StateDir: t.TempDir(), CacheDir: t.TempDir(), JournalSize: 64 << 20, LocalStore: true,
+		Settle: time.Millisecond, MaxAge: 10 * time.Millisecond, Poll: 5 * time.Millisecond, Log: log,
+		Changed: func(ch []volume.Change) {
+			<-ready
+			if m.Server != nil {
+				m.Changed(ch)
+			}
+		},
+		JournalOptions: func(o *journal.Options) { o.SegmentSize = 4 << 20 },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Volume: Of(v), MountPoint: m.dir, Log: log}
+	if change != nil {
+		change(&o)
+	}
+	m.vol = v
+	m.Server, err = Mount(o)
+	close(ready)
+	if err != nil {
+		v.Close(ctx)
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Unmount(); err != nil {
+			t.Errorf("unmount: %v", err)
+			m.Lazy()
+		}
+		if n := m.Stats().Panics; n > 0 {
+			t.Errorf("%d requests panicked", n)
+		}
+		if n := m.Stats().InFlight; n != 0 {
+			t.Errorf("%d requests in flight after the end", n)
+		}
+		if err := v.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// path returns the path of a name in the mount.
+func (m *machine) path(name ...string) string {
+	return filepath.Join(append([]string{m.dir}, name...)...)
+}
+
+func (m *machine) write(name, content string) {
+	m.t.Helper()
+	if err := os.WriteFile(m.path(name), []byte(content), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) read(name string) string {
+	m.t.Helper()
+	b, err := os.ReadFile(m.path(name))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(b)
+}
+
+// drain waits until the store has everything.
+func (m *machine) drain() {
+	m.t.Helper()
+	c, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	if err := m.vol.Drain(c); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// eventually waits for what another machine's change must bring about.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// run runs a program and returns what it wrote.
+func run(t testing.TB, dir string, uid uint32, name string, args ...string) (string, error) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		t.Skipf("needs %s", name)
+	}
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1",
+		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b")
+	if uid != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// sh runs a shell script that must succeed.
+func sh(t testing.TB, dir string, uid uint32, script string) string {
+	t.Helper()
+	out, err := run(t, dir, uid, "sh", "-euc", script)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return out
+}
+
+// TestPosix runs package fuse's tests of POSIX semantics. Left out is one that fails on every file system: it expects that two
+// descriptors of one process exclude each other from a lock.
+func TestPosix(t *testing.T) {
+	for name, f := range posixtest.All {
+		if name != "FcntlFlockLocksFile" {
+			t.Run(name, func(t *testing.T) { f(t, mount(t, remotetest.NewStore(), nil).dir) })
+		}
+	}
+}
+
+func TestMountErrors(t *testing.T) {
+	needFUSE(t)
+	base := t.TempDir()
+	mk := func(name string) string {
+		p := filepath.Join(base, name)
+		if err := os.Mkdir(p, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	file, full, theirs := filepath.Join(base, "file"), mk("full"), mk("theirs")
+	link := filepath.Join(base, "link")
+	if err := errors.Join(os.WriteFile(file, nil, 0o644), os.WriteFile(filepath.Join(full, "x"), nil, 0o644),
+		os.Chown(theirs, 1234, 1234), os.Symlink(mk("dir"), link)); err != nil {
+		t.Fatal(err)
+	}
+	m := mount(t, remotetest.NewStore(), nil)
+	for _, x := range []struct {
+		point string
+		kind  remote.Kind
+		mend  string
+	}{
+		{"", remote.Invalid, "give the directory"},
+		{filepath.Join(base, "none"), remote.NotExist, "mkdir -p"},
+		{file, remote.NotDir, "directory"},
+		{link, remote.NotDir, "symbolic link"},
+		{full, remote.NotEmpty, "nonempty"},
+		{theirs, remote.Permission, "allow_other"},
+		{m.dir, remote.Busy, "fusermount3 -u"},
+	} {
+		s, err := Mount(Options{Volume: Of(m.vol), MountPoint: x.point})
+		if err == nil {
+			s.Unmount()
+			t.Errorf("mounted on %q", x.point)
+			continue
+		}
+		if remote.KindOf(err) != x.kind || !strings.Contains(err.Error(), x.mend) {
+			t.Errorf("on %q: %v, want one of kind %q that tells of %q", x.point, err, x.kind, x.mend)
+		}
+	}
+	for _, o := range []Options{
+		{MountPoint: full, Extra: []string{"nonempty"}},
+		{MountPoint: theirs, AllowOther: true},
+	} {
+		o.Volume = Of(m.vol)
+		s, err := Mount(o)
+		if err != nil {
+			t.Errorf("on %q in spite of it: %v", o.MountPoint, err)
+			continue
+		}
+		if err := s.Unmount(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestMountFlags: no option lets programs of the store have rights of their own.
+func TestMountFlags(t *testing.T) {
+	m := mount(t, remotetest.NewStore(), func(o *Options) { o.Extra, o.FsName = []string{"noexec,noatime"}, "work" })
+	info, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(info)) {
+		if !strings.Contains(line, " "+m.dir+" ") {
+			continue
+		}
+		for _, want := range []string{"nosuid", "nodev", "noexec", "noatime", "default_permissions", " fuse.mega work "} {
+			if !strings.Contains(line, want) {
+				t.Errorf("%q is missing in %q", want, line)
+			}
+		}
+		return
+	}
+	t.Error("not mounted")
+}
+
+func TestReadOnlyMount(t *testing.T) {
+	store := remotetest.NewStore()
+	a := mount(t, store, nil)
+	a.write("f", "kept")
+	a.drain()
+	b := mount(t, store, func(o *Options) { o.ReadOnly = true })
+	eventually(t, "the file is there", func() bool { _, err := os.Stat(b.path("f")); return err == nil })
+	if got := b.read("f"); got != "kept" {
+		t.Errorf("read %q", got)
+	}
+	if err := os.WriteFile(b.path("g"), nil, 0o644); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("writing: %v", err)
+	}
+}
+
+// TestReadAhead: as root the kernel reads ahead in large requests.
+func TestReadAhead(t *testing.T) {
+	m := mount(t, remotetest.NewStore(), nil)
+	var st unix.Stat_t
+	if err := unix.Stat(m.dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	want := []byte("4096\n")
+	got, err := os.ReadFile(filepath.Join("/sys/class/bdi", devName(st.Dev), "read_ahead_kb"))
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("no /sys")
+	}
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestUnmount(t *testing.T) {
+	m := mount(t, remotetest.NewStore(), nil)
+	m.write("f", "content")
+	f, err := os.Open(m.path("f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Unmount(); !remote.Is(err, remote.Busy) || !strings.Contains(err.Error(), "lazily") {
+		t.Errorf("while a file is open: %v", err)
+	}
+	if err := m.Lazy(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(m.path("f")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("still in sight: %v", err)
+	}
+	b := make([]byte, 7)
+	if _, err := f.ReadAt(b, 0); err != nil || string(b) != "content" {
+		t.Errorf("an open file reads %q, %v", b, err)
+	}
+	f.Close()
+	m.Wait()
+	if err := m.Unmount(); err != nil {
+		t.Errorf("after the end: %v", err)
+	}
+	if s := m.Stats(); s.Handles != 0 || s.Inodes != 0 {
+		t.Errorf("left over: %+v", s)
+	}
+}
+
+// TestUnmountByOthers: Wait returns when somebody else unmounts, and Unmount leaves alone what is mounted there instead.
+func TestUnmountByOthers(t *testing.T) {
+	m := mount(t, remotetest.NewStore(), nil)
+	sh(t, "/", 0, "umount "+m.dir)
+	m.Wait()
+	other := mountOn(t, m.dir)
+	if err := m.Unmount(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(m.dir, "mark")); err != nil {
+		t.Errorf("what another mounted is gone: %v", err)
+	}
+	other()
+}
+
+func TestUnmountUnderAnother(t *testing.T) {
+	m := mount(t, remotetest.NewStore(), nil)
+	other := mountOn(t, m.dir)
+	if err := m.Unmount(); !remote.Is(err, remote.Busy) {
+		t.Error(err)
+	}
+	other()
+}
+
+// mountOn mounts something else with a file "mark" in it.
+func mountOn(t *testing.T, dir string) (undo func()) {
+	if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "mark"), nil, 0o644); err != nil {
+		t.Error(err)
+	}
+	return func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func devName(dev uint64) string {
+	return strings.Join([]string{itoa(unix.Major(dev)), itoa(unix.Minor(dev))}, ":")
+}
