@@ -209,7 +209,7 @@ func detachViaHelper(dir string, lazy bool) error {
 		return nil
 	case strings.Contains(text, "busy"):
 		return unix.EBUSY
-	case strings.Contains(text, "not mounted"), strings.Contains(text, "not found in"):
+	case strings.Contains(text, "Invalid argument"), strings.Contains(text, "not found in"):
 		return unix.EINVAL
 	default:
 		return errors.New(text)

@@ -31,7 +31,7 @@ type conn struct {
 
 var _ fuse.RawFileSystem = (*conn)(nil)
 
-func newConn(v Volume, readTimeout time.Duration, log *slog.Logger) *conn {
+func newConn(v Volume, readTimeout, grace time.Duration, log *slog.Logger) *conn {
 	c := &conn{RawFileSystem: fuse.NewDefaultRawFileSystem(), vol: v, log: log, readTimeout: readTimeout, grace: grace}
 	c.known.init()
 	c.inval = newInvalidator(c)

@@ -27,7 +27,7 @@ func TestEveryKindHasAnErrno(t *testing.T) {
 	}
 }
 
-func testConn(v Volume) *conn { return newConn(v, 0, slog.New(slog.DiscardHandler)) }
+func testConn(v Volume) *conn { return newConn(v, 0, 0, slog.New(slog.DiscardHandler)) }
 
 func TestStatus(t *testing.T) {
 	c := testConn(nil)
@@ -62,7 +62,7 @@ func TestStatus(t *testing.T) {
 // TestPanicTellsNoArguments: what a request was about may be a name or content.
 func TestPanicTellsNoArguments(t *testing.T) {
 	var log strings.Builder
-	c := newConn(nil, 0, slog.New(slog.NewTextHandler(&log, nil)))
+	c := newConn(nil, 0, 0, slog.New(slog.NewTextHandler(&log, nil)))
 	for _, v := range []any{"secret.txt", errors.New("secret.txt"), fmt.Errorf("secret.txt: %w", context.Canceled)} {
 		func() {
 			defer func() {

@@ -395,7 +395,7 @@ func (h stuckHandle) ReadAt(ctx context.Context, dst []byte, off uint64) (int, e
 func mountStuck(t *testing.T, timeout time.Duration) (*machine, chan struct{}) {
 	waits := make(chan struct{}, 100)
 	m := mount(t, remotetest.NewStore(), func(o *Options) {
-		o.Volume, o.ReadTimeout = stuck{o.Volume, waits}, timeout
+		o.Volume, o.ReadTimeout, o.grace = stuck{o.Volume, waits}, timeout, time.Millisecond
 	})
 	m.write("f", "content")
 	return m, waits
@@ -415,7 +415,6 @@ func TestNeverAHang(t *testing.T) {
 // TestKill: a program that waits for the store can be ended, and meanwhile everything else is answered.
 func TestKill(t *testing.T) {
 	m, waits := mountStuck(t, time.Hour)
-	m.c.grace = time.Millisecond
 	cmd := exec.Command("sh", "-c", "trap : URG; read x <f") // what is read in the shell itself
 	cmd.Dir = m.dir
 	must(t, cmd.Start())

@@ -37,12 +37,13 @@ type entry struct {
 // invalidator is the queue of what the kernel is to drop, and the worker that sends it. It belongs to one mount.
 type invalidator struct {
 	c    *conn
-	most int
 	wake chan struct{} // holds one
 	stop chan struct{}
 	wg   sync.WaitGroup
 
 	mu     sync.Mutex
+	most   int                 // how many inodes and names may wait
+	known  int                 // how many inodes the kernel may refer to
 	inodes map[remote.Ino]bool // true: pages too
 	names  map[entry]struct{}
 	all    bool // more than the queue holds
@@ -51,7 +52,7 @@ type invalidator struct {
 }
 
 func newInvalidator(c *conn) *invalidator {
-	v := &invalidator{c: c, most: queueMost, wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	v := &invalidator{c: c, most: queueMost, known: knownMost, wake: make(chan struct{}, 1), stop: make(chan struct{})}
 	v.reset()
 	return v
 }
@@ -163,11 +164,14 @@ func (v *invalidator) everything(n notifier) bool {
 // prune asks the kernel to let go of inodes nobody uses, so that the tables of what it knows stay bounded. Those it lets go
 // of come back as FORGETs. Kernels before 6.18 can't; they let go when they are short of memory themselves.
 func (v *invalidator) prune(n notifier) bool {
-	excess := v.c.known.len() - knownMost
+	v.mu.Lock()
+	most := v.known
+	v.mu.Unlock()
+	excess := v.c.known.len() - most
 	if excess <= 0 {
 		return true
 	}
-	inos := v.c.known.some(excess + knownMost/8)
+	inos := v.c.known.some(excess + most/8)
 	nodes := make([]uint64, len(inos))
 	for i, ino := range inos {
 		nodes[i] = uint64(ino)

@@ -31,6 +31,8 @@ type Options struct {
 	Extra       []string      // as mount -o has them
 	ReadTimeout time.Duration // how long a read may wait for the store; default 60 s
 	Log         *slog.Logger
+
+	grace time.Duration // see wait; for tests
 }
 
 // Server is a mount. Its methods may be called from many goroutines.
@@ -51,6 +53,9 @@ func Mount(o Options) (*Server, error) {
 	}
 	if o.ReadTimeout == 0 {
 		o.ReadTimeout = 60 * time.Second
+	}
+	if o.grace == 0 {
+		o.grace = grace
 	}
 	if o.FsName == "" {
 		o.FsName = "mega"
@@ -78,7 +83,7 @@ func Mount(o Options) (*Server, error) {
 
 // serve starts to answer what comes over fd, which it takes.
 func serve(o Options, how *attachment, dir string, fd int) (*Server, error) {
-	c := newConn(o.Volume, o.ReadTimeout, o.Log)
+	c := newConn(o.Volume, o.ReadTimeout, o.grace, o.Log)
 	// Of the kernel's connection package fuse does not pass on one notification, so it is sent beside it.
 	raw, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {

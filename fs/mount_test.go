@@ -358,3 +358,48 @@ func mountOn(t *testing.T, dir string) (undo func()) {
 func devName(dev uint64) string {
 	return strings.Join([]string{itoa(unix.Major(dev)), itoa(unix.Minor(dev))}, ":")
 }
+
+// TestHelper mounts as an ordinary user does, through fusermount3.
+func TestHelper(t *testing.T) {
+	needFUSE(t)
+	if _, err := helper("/"); err != nil {
+		t.Skip(err)
+	}
+	m := mount(t, remotetest.NewStore(), nil)
+	dir := t.TempDir()
+	o := Options{Volume: Of(m.vol), FsName: "two words", Extra: []string{"noexec"}, ReadTimeout: time.Minute, Log: m.log}
+	how, err := o.parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := viaHelper(dir, how)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := serve(o, how, dir, fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if typ := mountedType(dir); typ != "fuse.mega" {
+		t.Errorf("type %q", typ)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "f"), []byte("content"), 0o644); err != nil {
+		t.Error(err)
+	}
+	f, err := os.Open(filepath.Join(dir, "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := detachViaHelper(dir, false); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("while a file is open: %v", err)
+	}
+	f.Close()
+	eventually(t, "it unmounts", func() bool { return detachViaHelper(dir, false) == nil })
+	s.Wait()
+	if err := detachViaHelper(dir, false); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("what is not mounted: %v", err)
+	}
+	if _, err := viaHelper(filepath.Join(dir, "none"), how); !remote.Is(err, remote.Permission) || !strings.Contains(err.Error(), "fusermount3") {
+		t.Errorf("where nothing is: %v", err)
+	}
+}
