@@ -143,7 +143,11 @@ func viaHelper(dir string, how *attachment) (int, error) {
 	err = cmd.Run()
 	theirs.Close()
 	if err != nil {
-		return -1, refuse(dir, remote.Permission, "%s", said(bin, &out, err))
+		text := said(bin, &out, err)
+		if strings.Contains(text, "/dev/fuse") {
+			text += "; root can let users mount with: chmod 666 /dev/fuse"
+		}
+		return -1, refuse(dir, remote.Permission, "%s", text)
 	}
 	fd, err := receive(pair[0])
 	if err != nil {
@@ -185,7 +189,7 @@ func detach(dir string, lazy bool) error {
 	case err == nil, errors.Is(err, unix.EINVAL):
 		return nil // unmounted, or not mounted
 	case errors.Is(err, unix.EBUSY):
-		return remote.E("unmount", dir, remote.Busy, errors.New("programs have files open in it or their working directory; end them, or unmount lazily"))
+		return remote.E("unmount", dir, remote.Busy, fmt.Errorf("%s have files open in it or their working directory there; end them, or unmount lazily", holders(dir)))
 	}
 	return remote.E("unmount", dir, remote.Other, err)
 }

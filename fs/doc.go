@@ -7,11 +7,10 @@
 // both back, and so does the end of the mount for what is left.
 //
 // The kernel keeps names and attributes for an hour, the absence of a name for five minutes, and pages until an open
-// finds another Stat.Version. That is safe because every foreign change reaches Changed. The
-// kernel sees its own changes and drops what they touch, with two exceptions. A file that loses setuid or setgid when it is opened and cut keeps its
-// mode in the kernel, so its attributes are invalidated. And an append lands at the file's end
-// as the volume knows it. If the kernel expected the end elsewhere, its page is at the wrong place, so the inode is
-// handed to the invalidation worker as though somebody else had changed it.
+// finds another Stat.Version. That is safe because every foreign change reaches Changed, and the kernel drops what its own
+// changes touch. Two things it can't know, so the inode goes to the invalidation worker as though somebody else had
+// changed it: that an open which cut a file took setuid or setgid away, and that an append came to lie elsewhere than the
+// kernel thought the file's end was.
 //
 // Names, modes, sticky bits and umask are checked by the kernel (default_permissions is always on), with one gap: a file
 // that CREATE finds there already was never checked, so CREATE answers ESTALE and the kernel looks again.
@@ -36,10 +35,11 @@
 //
 // # Not supported
 //
-// POSIX ACLs, file capabilities (EOPNOTSUPP; mounts are nosuid), ioctls (ENOTTY), locks that other machines see (flock and
-// fcntl locks hold on one machine), export over NFS, the kernel's write-back cache, poll. The name .go-fuse-epoll-hack cannot exist
-// in the root. Times lie between the years 1677 and 2262; others are moved to the nearest. ".." has no inode number in listings.
-// With Options.Debug names are logged.
+// POSIX ACLs and file capabilities (EOPNOTSUPP; mounts are nosuid), ioctls (ENOTTY), locks that other machines see (flock and
+// fcntl locks hold on one machine), export over NFS, the kernel's write-back cache, poll. Reading does not change atime.
+// sync(2) and syncfs(2) do not reach a FUSE file system like this one; fsync(2) does. The name .go-fuse-epoll-hack can't
+// exist in the root. Times lie between the years 1677 and 2262; others are moved to the nearest. ".." has no inode
+// number in listings. With Options.Debug names are logged.
 //
 // It must not import package cmd, nor journal, tree, cache and writeback, which are the volume's.
 package fs

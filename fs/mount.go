@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
 
@@ -42,7 +41,6 @@ type Server struct {
 	dev  uint64
 	log  *slog.Logger
 	done chan struct{}
-	once sync.Once
 }
 
 // Mount mounts the volume and returns when the mount answers. Errors say what to do; their kinds are NotExist, NotDir, NotEmpty and
@@ -166,7 +164,7 @@ func (s *Server) Unmount() error {
 			s.Wait()
 			return nil
 		}
-		if !remote.Is(err, remote.Busy) || pause > 200*time.Millisecond {
+		if !remote.Is(err, remote.Busy) || pause > 100*time.Millisecond {
 			return err
 		}
 		select {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/posixtest"
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"megafs/fs/journal"
@@ -45,6 +47,29 @@ func needFUSE(t testing.TB) {
 	}
 }
 
+// openVolume opens one more machine's view of a store.
+func openVolume(t testing.TB, store *remotetest.Store, changed func([]volume.Change)) *volume.Volume {
+	t.Helper()
+	v, err := volume.Open(ctx, volume.Options{
+		Remote: store.Open(), StateDir: t.TempDir(), CacheDir: t.TempDir(), JournalSize: 64 << 20, LocalStore: true,
+		Settle: time.Millisecond, MaxAge: 10 * time.Millisecond, Poll: 5 * time.Millisecond, Log: testLog(t), Changed: changed,
+		JournalOptions: func(o *journal.Options) { o.SegmentSize = 4 << 20 },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := v.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return v
+}
+
+func testLog(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
 // mount mounts one more machine's view of a store. change, if not nil, alters the options.
 func mount(t testing.TB, store *remotetest.Store, change func(*Options)) *machine {
 	t.Helper()
@@ -54,31 +79,21 @@ func mount(t testing.TB, store *remotetest.Store, change func(*Options)) *machin
 	if err := errors.Join(os.Mkdir(m.dir, 0o755), os.Chmod(filepath.Dir(base), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	ready := make(chan struct{})
-	v, err := volume.Open(ctx, volume.Options{
-		Remote: store.Open(), StateDir: t.TempDir(), CacheDir: t.TempDir(), JournalSize: 64 << 20, LocalStore: true,
-		Settle: time.Millisecond, MaxAge: 10 * time.Millisecond, Poll: 5 * time.Millisecond, Log: log,
-		Changed: func(ch []volume.Change) {
-			<-ready
-			if m.Server != nil {
-				m.Changed(ch)
-			}
-		},
-		JournalOptions: func(o *journal.Options) { o.SegmentSize = 4 << 20 },
+	m.vol = openVolume(t, store, func(ch []volume.Change) {
+		<-ready
+		if m.Server != nil {
+			m.Changed(ch)
+		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := Options{Volume: Of(v), MountPoint: m.dir, Log: log}
+	o := Options{Volume: Of(m.vol), MountPoint: m.dir, Log: testLog(t)}
 	if change != nil {
 		change(&o)
 	}
-	m.vol = v
+	var err error
 	m.Server, err = Mount(o)
 	close(ready)
 	if err != nil {
-		v.Close(ctx)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -91,9 +106,6 @@ func mount(t testing.TB, store *remotetest.Store, change func(*Options)) *machin
 		}
 		if n := m.Stats().InFlight; n != 0 {
 			t.Errorf("%d requests in flight after the end", n)
-		}
-		if err := v.Close(ctx); err != nil {
-			t.Error(err)
 		}
 	})
 	return m
@@ -293,7 +305,8 @@ func TestUnmount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Unmount(); !remote.Is(err, remote.Busy) || !strings.Contains(err.Error(), "lazily") {
+	me := fmt.Sprintf("(%d)", os.Getpid())
+	if err := m.Unmount(); !remote.Is(err, remote.Busy) || !strings.Contains(err.Error(), "lazily") || !strings.Contains(err.Error(), me) {
 		t.Errorf("while a file is open: %v", err)
 	}
 	if err := m.Lazy(); err != nil {
@@ -401,5 +414,32 @@ func TestHelper(t *testing.T) {
 	}
 	if _, err := viaHelper(filepath.Join(dir, "none"), how); !remote.Is(err, remote.Permission) || !strings.Contains(err.Error(), "fusermount3") {
 		t.Errorf("where nothing is: %v", err)
+	}
+}
+
+// TestNothingLeft: a mount that ended leaves no goroutine and no descriptor.
+func TestNothingLeft(t *testing.T) {
+	needFUSE(t)
+	v := openVolume(t, remotetest.NewStore(), nil)
+	open := func() int {
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fds)
+	}
+	before, goroutines := open(), goleak.IgnoreCurrent()
+	for range 3 {
+		s, err := Mount(Options{Volume: Of(v), MountPoint: t.TempDir(), Log: testLog(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Unmount(); err != nil {
+			t.Error(err)
+		}
+	}
+	goleak.VerifyNone(t, goroutines)
+	if n := open(); n > before {
+		t.Errorf("%d descriptors, %d before", n, before)
 	}
 }
