@@ -8,11 +8,23 @@ import (
 
 // Generation is what is being committed: the frozen layer, told as differences from the base. It does not change any more.
 type Generation struct {
-	Upto   uint64       // all records up to here are in it or in the base, but those that concern Held
-	Held   []remote.Ino // inodes whose changes were kept back
+	Upto   uint64 // all records up to here are in it or in the base, but those that concern Held
+	Held   Held
 	Inodes []Inode
 	Names  []Name
 	Bytes  int64
+}
+
+// Held is what a generation left behind: it concerns attributes, xattrs and content of inodes, and where names lead.
+type Held struct {
+	Inodes []remote.Ino
+	Names  []HeldName
+}
+
+// HeldName is a name in a directory.
+type HeldName struct {
+	Parent remote.Ino
+	Name   string
 }
 
 // Inode is how one inode differs from the base.
@@ -74,11 +86,11 @@ func (t *Tree) Freeze(hold func(n Node, first, last int64) bool) (*Generation, e
 	}
 	f, rest := t.live, newLayer()
 	rest.upto = f.upto
-	var held []remote.Ino
+	var held Held
 	keep := func(ino remote.Ino) {
 		rest.inodes[ino] = f.inodes[ino]
 		delete(f.inodes, ino)
-		held = append(held, ino)
+		held.Inodes = append(held.Inodes, ino)
 	}
 	// An inode without names that somebody has open is nobody else's business.
 	for ino, d := range f.inodes {
@@ -132,6 +144,7 @@ func (t *Tree) Freeze(hold func(n Node, first, last int64) bool) (*Generation, e
 		for _, key := range named[ino] {
 			e := f.names[key.parent][key.name]
 			rest.setName(key.parent, key.name, e.ino, e.seq)
+			held.Names = append(held.Names, HeldName{key.parent, key.name})
 			delete(f.names[key.parent], key.name)
 			if len(f.names[key.parent]) == 0 {
 				delete(f.names, key.parent)

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"megafs/fs/journal"
+	"megafs/fs/tree"
 	"megafs/remote"
 	"megafs/remote/wire"
 )
@@ -47,13 +48,13 @@ func decodeWrite(b []byte) (writeRecord, error) {
 	return w, nil
 }
 
-// note is what a recNote says: the remote has, at a position, all records up to one but those that concern held inodes;
+// note is what a recNote says: the remote has, at a position, all records up to one but what was held back;
 // and which inode number of this device was the last.
 type note struct {
 	pos  remote.Position
 	upto uint64
 	next uint64
-	held []remote.Ino
+	held tree.Held
 }
 
 func (n note) append(b []byte) []byte {
@@ -61,22 +62,40 @@ func (n note) append(b []byte) []byte {
 	b = append(b, n.pos.Hash[:]...)
 	b = binary.BigEndian.AppendUint64(b, n.upto)
 	b = binary.BigEndian.AppendUint64(b, n.next)
-	for _, i := range n.held {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(n.held.Inodes)))
+	for _, i := range n.held.Inodes {
 		b = binary.BigEndian.AppendUint64(b, uint64(i))
+	}
+	for _, h := range n.held.Names {
+		b = binary.BigEndian.AppendUint64(b, uint64(h.Parent))
+		b = append(append(b, byte(len(h.Name))), h.Name...)
 	}
 	return b
 }
 
 func decodeNote(b []byte) (note, error) {
-	if len(b) < 56 || len(b)%8 != 0 {
+	if len(b) < 60 {
 		return note{}, errRecord
 	}
 	u := binary.BigEndian.Uint64
 	n := note{upto: u(b[40:]), next: u(b[48:])}
 	n.pos.Seq = u(b)
 	copy(n.pos.Hash[:], b[8:])
-	for b = b[56:]; len(b) > 0; b = b[8:] {
-		n.held = append(n.held, remote.Ino(u(b)))
+	count := int(binary.BigEndian.Uint32(b[56:]))
+	b = b[60:]
+	if count > len(b)/8 {
+		return note{}, errRecord
+	}
+	for range count {
+		n.held.Inodes = append(n.held.Inodes, remote.Ino(u(b)))
+		b = b[8:]
+	}
+	for len(b) > 0 {
+		if len(b) < 9 || len(b) < 9+int(b[8]) {
+			return note{}, errRecord
+		}
+		n.held.Names = append(n.held.Names, tree.HeldName{Parent: remote.Ino(u(b)), Name: string(b[9 : 9+int(b[8])])})
+		b = b[9+int(b[8]):]
 	}
 	return n, nil
 }

@@ -200,19 +200,29 @@ func (v *Volume) register(ctx context.Context, l *log) error {
 
 // replay applies the journal over the base. What a note says the remote has is left out.
 func (v *Volume) replay(l *log) error {
-	held := map[remote.Ino]bool{}
-	for _, i := range l.last.held {
-		held[i] = true
+	inodes, names := map[remote.Ino]bool{}, map[tree.HeldName]bool{}
+	for _, i := range l.last.held.Inodes {
+		inodes[i] = true
 	}
-	known := func(seq journal.Seq, ino remote.Ino) bool {
-		return l.noted && uint64(seq) <= l.last.upto && !held[ino]
+	for _, n := range l.last.held.Names {
+		names[n] = true
+	}
+	// known reports whether the base has what an Op says, or what came of it since.
+	known := func(seq journal.Seq, op *remote.Op) bool {
+		switch {
+		case !l.noted || uint64(seq) > l.last.upto:
+			return false
+		case op.Kind == remote.OpLink || op.Kind == remote.OpUnlink:
+			return !names[tree.HeldName{Parent: op.Parent, Name: op.Name}]
+		}
+		return !inodes[op.Ino]
 	}
 	now := v.o.Clock().UnixNano()
 	for i := range l.records {
 		r := &l.records[i]
 		v.lastSeq.Store(uint64(r.seq))
 		if r.ops == nil {
-			if known(r.seq, r.write.ino) {
+			if known(r.seq, &remote.Op{Kind: remote.OpExtent, Ino: r.write.ino}) {
 				continue
 			}
 			err := v.tree.Written(uint64(r.seq), now, tree.Write{
@@ -228,7 +238,7 @@ func (v *Volume) replay(l *log) error {
 			if op.Kind == remote.OpNode && op.Ino.Device() == v.device {
 				v.nextNo = max(v.nextNo, uint64(op.Ino)&(1<<remote.InoBits-1))
 			}
-			if !known(r.seq, op.Ino) {
+			if !known(r.seq, &op) {
 				ops = append(ops, op)
 			}
 		}
@@ -244,11 +254,16 @@ func place(l journal.Loc) tree.Place {
 	return tree.Place{Segment: l.Segment, Off: l.Off, Len: l.Len, Skip: writeHead}
 }
 
-func (v *Volume) note(pos remote.Position, upto uint64, held []remote.Ino) []byte {
+func (v *Volume) note(pos remote.Position, upto uint64, held tree.Held) []byte {
 	v.mu.Lock()
 	next := v.nextNo
 	v.mu.Unlock()
-	return note{pos: pos, upto: upto, next: next, held: held}.append(nil)
+	b := note{pos: pos, upto: upto, next: next, held: held}.append(nil)
+	if len(b) > journal.MaxPayload {
+		// Without a list of what was held back, everything is replayed: the same state, but for what others changed meanwhile.
+		b = note{pos: pos, next: next}.append(nil)
+	}
+	return b
 }
 
 // newIno returns an inode number that was never used. The caller holds mu.

@@ -169,19 +169,19 @@ func TestLifeOfFiles(t *testing.T) {
 func TestNothingToSend(t *testing.T) {
 	b := newBench(t)
 	b.drain()
-	b.store.Fail = func(_ context.Context, call string) error {
+	b.store.SetFail(func(_ context.Context, call string) error {
 		if call == "commit" || call == "store" {
 			return remote.E(call, "", remote.Unreachable, errors.New("not now"))
 		}
 		return nil
-	}
+	})
 	ino := b.mk(remote.Root, "gone", remote.File)
 	b.write(ino, 0, pattern(1<<20, 1))
 	if err := b.Unlink(ctx, remote.Root, "gone"); err != nil {
 		t.Fatal(err)
 	}
 	b.Forget(ino, 1)
-	b.store.Fail = nil
+	b.store.SetFail(nil)
 	b.drain()
 	if b.store.Bytes() != 0 {
 		t.Fatal(b.store.Bytes(), "bytes sent")

@@ -15,6 +15,8 @@
 //
 //   - The base is durable, and a note of its position is in the journal, before a record is trimmed that
 //     the base has made superfluous.
+//   - What the remote takes is durable in the journal first. Else a power cut could leave a journal that ends before what
+//     the remote has, whose older records would be replayed over it.
 //   - Content is stored before the batch that refers to it.
 //   - What is stored are whole chunks of 16 KiB, up to the file's end: a chunk that is written in part is read and
 //     verified first, and if it does not verify, the file is kept back with that reason rather than sealed again.

@@ -25,7 +25,7 @@ type Options struct {
 	// Writing reports whether a file is open for writing.
 	Writing func(remote.Ino) bool
 	// Note makes the payload of the journal's note on what is committed; see package volume.
-	Note func(pos remote.Position, upto uint64, held []remote.Ino) []byte
+	Note func(pos remote.Position, upto uint64, held tree.Held) []byte
 	// NoteKind is that record's kind.
 	NoteKind journal.Kind
 	// Changed is told when a load brought what somebody else did.

@@ -68,6 +68,9 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 		}
 		cctx, cancel := context.WithTimeout(ctx, e.o.Timeout)
 		defer cancel()
+		if err := e.o.Journal.Sync(cctx, journal.Seq(g.Upto)); err != nil {
+			return err
+		}
 		pos, err := e.o.Remote.Commit(cctx, base, ops)
 		if err != nil {
 			return err

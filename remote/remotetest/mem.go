@@ -19,9 +19,15 @@ type Store struct {
 	objects map[remote.ObjectID][]byte
 	devices uint32
 
-	// Fail, if not nil, is asked before each call ("load", "store", "commit", "committed", "fetch", "snapshot", "usage"); its error is the call's.
-	// "committed" comes after a commit took place.
-	Fail func(ctx context.Context, call string) error
+	fail func(ctx context.Context, call string) error
+}
+
+// SetFail sets what is asked before each call ("load", "store", "commit", "committed", "fetch", "snapshot", "usage"); its error is the
+// call's. "committed" comes after a commit took place. nil lets everything pass.
+func (s *Store) SetFail(f func(ctx context.Context, call string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = f
 }
 
 // NewStore returns a store that has a root directory.
@@ -95,7 +101,7 @@ func (m *Mem) fail(ctx context.Context, call string) error {
 		return remote.E(call, "", remote.Timeout, err)
 	}
 	m.s.mu.Lock()
-	f := m.s.Fail
+	f := m.s.fail
 	m.s.mu.Unlock()
 	if f != nil {
 		return f(ctx, call)
