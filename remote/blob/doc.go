@@ -1,12 +1,44 @@
-// Package blob is where a vault's sealed objects lie: one narrow contract, and the stores that keep it.
+// Package blob is where a vault's sealed objects lie: one narrow contract, the stores that keep it, and what wraps them.
 //
 // # The contract
 //
-// An object has a name and bytes, and never changes. Put makes it if there is none of that name, whole or not at all, and durably
-// before it returns; of many that race for one name exactly one wins. That is the only synchronisation a vault
-// uses. Reads see what was put. Listings are hints. See Store.
+// An object has a name and bytes, and never changes. Put makes it if there is none of that name: whole or not at all, and
+// durable before it returns. Of many that race for one name exactly one wins; that is the only synchronisation a vault uses.
+// Reads see what was put. Nothing here knows what the bytes mean, so nothing here can tell right bytes from wrong ones of the
+// same length: that is the reader's work.
 //
-// Stores are composed: Retry, Metrics and others wrap a Store and are one. Package blobtest has the suite that every store passes.
+// After a Put that failed with anything but Exist the object may be there or not, but never in part. Exist, too, is said only
+// of an object that is durable.
 //
-// It imports remote only. Nothing here knows what the bytes mean.
+// # Stores
+//
+// Dir keeps objects as files of a folder, Mem in memory. Retry, Limit, Metrics and Faults wrap a Store and are one; the
+// usual order is Retry(Limit(Metrics(store))), so that each attempt is counted and a waiting one holds no slot. Probe asks a
+// store at run time whether it keeps the contract; package blobtest holds the suite that each store passes.
+//
+// # The folder
+//
+// An object is written to a random name in the sub-folder tmp, synced, linked to its name (link fails when the name is taken),
+// and the folder that holds the name is synced, as are the folders above when they are new. A folder whose sync failed takes no
+// more objects until the store is opened anew: the kernel forgets what it could not write, so a second sync that succeeds proves nothing.
+//
+// All access goes through os.Root, which lets no symbolic link lead out; links inside are not followed either. Files that no
+// object can be called after are passed over and never touched. The folder's path is looked at again once a second, and before
+// the store says that something isn't there, so a disk that was unmounted is Unreachable and not empty; it is taken
+// back when it holds at least one of the top-level folders known from before.
+//
+// # State and locks
+//
+// dirStore.mu owns which folder is open and what is known of its sub-folders; fileCache.mu owns the open files and is taken
+// alone or inside dirStore.mu. Neither is held over reading, writing or syncing. The wrappers hold no lock over a call.
+// No goroutines outlive a call.
+//
+// # Not supported
+//
+// A name that is also the folder of another (a and a/b): stores may refuse the second with Invalid. Folders on file systems without hard
+// links (FAT, exFAT): NotSupported. Folders shared by several local users: modes are 0700 and 0600. A disk call that hangs in the
+// kernel (a dead NFS server mounted hard) can't be given up by ctx. Deletions are not synced and may come undone by a power cut.
+// Emptied sub-folders stay.
+//
+// It imports remote only.
 package blob
