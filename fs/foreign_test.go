@@ -16,6 +16,7 @@ import (
 // TestForeignChanges: what one machine does, another sees, although its kernel keeps all it knows for an hour. Each look before a
 // change makes the kernel know the state before.
 func TestForeignChanges(t *testing.T) {
+	t.Parallel()
 	store := remotetest.NewStore()
 	a, b := mount(t, store, nil), mount(t, store, nil)
 	is := func(name, content string) func() bool {
@@ -78,6 +79,7 @@ func TestForeignChanges(t *testing.T) {
 
 // TestForeignChangeOfAnOpenFile: a descriptor and a mapping that were there before show what is there now.
 func TestForeignChangeOfAnOpenFile(t *testing.T) {
+	t.Parallel()
 	store := remotetest.NewStore()
 	a, b := mount(t, store, nil), mount(t, store, nil)
 	a.write("f", strings.Repeat("a", 9000))

@@ -18,7 +18,7 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 0, "of the random test; 0 takes one from the clock")
-	steps = flag.Int("steps", 4000, "of the random test")
+	steps = flag.Int("steps", 3000, "of the random test")
 )
 
 // side is one of two directories in which the same is done.
@@ -31,6 +31,7 @@ func (s *side) at(name string) string { return filepath.Join(s.dir, name) }
 
 // TestRandom does the same random things on the mount and on a disk: each must give the same result, or the same errno.
 func TestRandom(t *testing.T) {
+	t.Parallel()
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
 	}

@@ -15,6 +15,7 @@ find . -type f -print0 | sort -z | xargs -0r sha256sum`
 
 // TestTools does the same on a mount and on a disk, with the programs people use, and compares what is there afterwards.
 func TestTools(t *testing.T) {
+	t.Parallel()
 	m := mount(t, remotetest.NewStore(), nil)
 	src := t.TempDir()
 	sh(t, src, 0, `

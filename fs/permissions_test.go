@@ -1,0 +1,108 @@
+package fs
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"megafs/fs/volume"
+	"megafs/remote"
+	"megafs/remote/remotetest"
+)
+
+// TestPermissions: modes, owners, umask, sticky and setgid directories are what they are on a disk.
+func TestPermissions(t *testing.T) {
+	m := mount(t, remotetest.NewStore(), func(o *Options) { o.AllowOther = true })
+	must(t, os.Chmod(m.dir, 0o777))
+	sh(t, m.dir, stranger, "umask 027; echo x >f; mkdir d; mkfifo p")
+	sh(t, m.dir, 0, "echo secret >mine; chmod 600 mine; mkdir shared; chmod 2777 shared; mkdir tmp; chmod 1777 tmp; touch tmp/mine")
+	sh(t, m.dir, stranger, "touch shared/f; mkdir shared/d")
+	for name, want := range map[string]string{
+		"f": "100640 1234:1234", "d": "40750 1234:1234", "p": "10640 1234:1234",
+		"shared/f": "100644 1234:0", "shared/d": "42755 1234:0",
+	} {
+		var st unix.Stat_t
+		must(t, unix.Stat(m.path(name), &st))
+		if got := fmt.Sprintf("%o %d:%d", st.Mode, st.Uid, st.Gid); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	for _, script := range []string{"cat mine", "echo x >mine", "chmod 777 mine", "rm tmp/mine", "mv tmp/mine f", "chown 0 f", "mknod n c 1 3"} {
+		if out, err := run(t, m.dir, stranger, "sh", "-c", script); err == nil {
+			t.Errorf("a stranger may: %s\n%s", script, out)
+		}
+	}
+	other := mount(t, remotetest.NewStore(), nil)
+	must(t, os.Chmod(other.dir, 0o777))
+	if out, err := run(t, "/", stranger, "ls", other.dir); err == nil {
+		t.Errorf("a stranger sees a mount that is not for others: %s", out)
+	}
+}
+
+// TestKillPriv: a file that somebody else writes, truncates or gives away loses setuid and setgid.
+func TestKillPriv(t *testing.T) {
+	m := mount(t, remotetest.NewStore(), func(o *Options) { o.AllowOther = true })
+	must(t, os.Chmod(m.dir, 0o777))
+	for script, want := range map[string]string{
+		"echo x >>f":      "777",
+		"echo x >f":       "777",
+		": >f":            "777",
+		"truncate -s 1 f": "777",
+		"dd if=/dev/zero of=f bs=1 count=1 conv=notrunc status=none": "777",
+		"fallocate -l 100 f": "777",
+		"cat f; : >>f":       "6777",
+	} {
+		sh(t, m.dir, 0, "echo content >f; chmod 6777 f")
+		sh(t, m.dir, stranger, script)
+		// The mode alone is asked for: of times the kernel knows that they changed, and would ask again.
+		mode := func() string { return strings.TrimSpace(sh(t, m.dir, 0, "stat -c %a f")) }
+		if want == "777" {
+			eventually(t, "privileges go with "+script, func() bool { return mode() == want })
+		} else if got := mode(); got != want {
+			t.Errorf("after %q the mode is %s, want %s", script, got, want)
+		}
+	}
+	sh(t, m.dir, 0, "chmod 6777 f; chown 1234:1234 f; mkdir d; chmod 2775 d; chown 1234:1234 d")
+	if got := sh(t, m.dir, 0, "stat -c %a f d"); got != "777\n2775\n" {
+		t.Errorf("after chown: %q", got)
+	}
+}
+
+// TestCreateWhatIsThereAlready: the kernel thinks there is no such name; nobody told it of the new one yet. It must
+// be opened as any other file is, with permissions checked.
+func TestCreateWhatIsThereAlready(t *testing.T) {
+	m := mount(t, remotetest.NewStore(), func(o *Options) { o.AllowOther = true })
+	must(t, os.Chmod(m.dir, 0o777))
+	for _, x := range []struct {
+		name string
+		mode uint16
+		uid  uint32
+		flag int
+		ok   bool
+	}{
+		{"open", 0o666, stranger, 0, true},
+		{"closed", 0o600, stranger, 0, false},
+		{"mine", 0o600, 0, os.O_TRUNC, true},
+		{"exclusive", 0o600, 0, os.O_EXCL, false},
+	} {
+		if _, err := os.Stat(m.path(x.name)); !os.IsNotExist(err) {
+			t.Fatal(err) // from here on the kernel knows that it is not there
+		}
+		s, err := m.vol.Make(ctx, remote.Root, x.name, remote.File, x.mode, 0, "", volume.Caller{})
+		must(t, err)
+		m.vol.Forget(s.Ino, 1)
+		if x.uid != 0 {
+			_, err = run(t, m.dir, x.uid, "sh", "-c", "echo x >"+x.name)
+		} else {
+			var f *os.File
+			f, err = os.OpenFile(m.path(x.name), os.O_RDWR|os.O_CREATE|x.flag, 0o644)
+			f.Close()
+		}
+		if (err == nil) != x.ok {
+			t.Errorf("%s: %v", x.name, err)
+		}
+	}
+}
