@@ -1,0 +1,120 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// profile is a remote and the folders that belong to it.
+type profile struct {
+	URL      string
+	Dir      string // of a dir: vault
+	State    string
+	Cache    string
+	KeyFile  string // where a generated passphrase lies, if there is one
+	Embedded bool   // the default vault: made at first use
+}
+
+// xdg returns one of the user's base folders.
+func xdg(name, rest string) string {
+	if d := os.Getenv(name); filepath.IsAbs(d) {
+		return filepath.Join(d, "megafs")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "/root"
+	}
+	return filepath.Join(home, rest, "megafs")
+}
+
+// newProfile resolves a remote's URL and its folders; empty words mean the defaults.
+func newProfile(url, state, cache string) (*profile, error) {
+	p := &profile{URL: url}
+	if p.URL == "" {
+		p.URL, p.Embedded = "dir:"+filepath.Join(xdg("XDG_DATA_HOME", ".local/share"), "vault"), true
+	}
+	path, ok := strings.CutPrefix(p.URL, "dir:")
+	if !ok || path == "" {
+		return nil, usage("%q is no remote that this version knows; it must be dir:/path", p.URL)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	p.Dir, p.URL = abs, "dir:"+abs
+	sum := sha256.Sum256([]byte(p.URL))
+	id := "dir-" + hex.EncodeToString(sum[:6])
+	p.State, p.Cache = state, cache
+	if p.State == "" {
+		p.State = filepath.Join(xdg("XDG_STATE_HOME", ".local/state"), id)
+	}
+	if p.Cache == "" {
+		p.Cache = filepath.Join(xdg("XDG_CACHE_HOME", ".cache"), id)
+	}
+	if p.State, err = filepath.Abs(p.State); err != nil {
+		return nil, err
+	}
+	if p.Cache, err = filepath.Abs(p.Cache); err != nil {
+		return nil, err
+	}
+	p.KeyFile = filepath.Join(xdg("XDG_CONFIG_HOME", ".config"), id+".key")
+	return p, nil
+}
+
+// remoteFlags are those that say which vault, and how it is unlocked.
+func remoteFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "state", Usage: "`DIR` of the journal and of what is remembered of the vault; precious"},
+		&cli.StringFlag{Name: "cache", Usage: "`DIR` of the tree index and cached blocks; disposable"},
+		&cli.StringFlag{Name: "passphrase-file", Usage: "read the passphrase from `FILE`"},
+		&cli.IntFlag{Name: "passphrase-fd", Usage: "read the passphrase from descriptor `N`", Value: -1},
+		&cli.StringFlag{Name: "passphrase-command", Usage: "run `CMD` and take its first line for the passphrase"},
+		&cli.StringFlag{Name: "recovery-file", Usage: "unlock with the recovery key in `FILE` instead of a passphrase"},
+		&cli.BoolFlag{Name: "trust-first-use", Usage: "open a vault that this state folder has never seen"},
+	}
+}
+
+// profileOf returns the profile that a command's flags name. url is its argument, for commands that take one.
+func profileOf(c *cli.Context, url string) (*profile, error) {
+	return newProfile(url, c.String("state"), c.String("cache"))
+}
+
+// parseSize reads a size such as 64M or 1.5G; units are binary.
+func parseSize(s string) (int64, error) {
+	num, mult := strings.ToUpper(strings.TrimSpace(s)), int64(1)
+	num = strings.TrimSuffix(strings.TrimSuffix(num, "B"), "I")
+	if i := strings.IndexByte("KMGT", lastByte(num)); i >= 0 && num != "" {
+		num, mult = num[:len(num)-1], 1<<(10*(i+1))
+	}
+	f, err := strconv.ParseFloat(num, 64)
+	if err != nil || f < 0 || f*float64(mult) > 1<<60 || f != f {
+		return 0, usage("%q is no size; say a number with K, M, G or T", s)
+	}
+	return int64(f * float64(mult)), nil
+}
+
+func lastByte(s string) byte {
+	if s == "" {
+		return 0
+	}
+	return s[len(s)-1]
+}
+
+// formatSize tells bytes as a person reads them.
+func formatSize(n int64) string {
+	f, unit := float64(n), 0
+	for f >= 1024 && unit < 4 {
+		f, unit = f/1024, unit+1
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %ciB", f, " KMGT"[unit])
+}

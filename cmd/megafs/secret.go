@@ -1,0 +1,254 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"megafs/crypto"
+	"megafs/remote"
+	"megafs/remote/blob"
+	"megafs/remote/vault"
+)
+
+const maxPassphrase = 4096
+
+// firstLine is a passphrase as files and commands give it: without the newline.
+func firstLine(r io.Reader) (crypto.Secret, error) {
+	b, err := bufio.NewReader(io.LimitReader(r, maxPassphrase)).ReadBytes('\n')
+	if err != nil && err != io.EOF {
+		return crypto.Secret{}, err
+	}
+	b = bytes.TrimRight(b, "\r\n")
+	if len(b) == 0 {
+		return crypto.Secret{}, errors.New("the passphrase is empty")
+	}
+	return crypto.NewSecret(b), nil
+}
+
+// given returns the passphrase or recovery key that the flags name; ok is false when they name none.
+func given(c *cli.Context, p *profile) (cred crypto.Credential, ok bool, err error) {
+	read := func(path string) (crypto.Secret, error) {
+		f, err := os.Open(path)
+		if err != nil {
+			return crypto.Secret{}, remote.E("read the passphrase", path, remote.Locked, err)
+		}
+		defer f.Close()
+		return firstLine(f)
+	}
+	switch {
+	case c.String("recovery-file") != "":
+		s, err := read(c.String("recovery-file"))
+		if err != nil {
+			return cred, true, err
+		}
+		if cred.Recovery, err = crypto.ParseRecovery(string(s.Bytes())); err != nil {
+			err = remote.E("read the recovery key", "", remote.Locked, err)
+		}
+		return cred, true, err
+	case c.String("passphrase-file") != "":
+		cred.Passphrase, err = read(c.String("passphrase-file"))
+	case c.Int("passphrase-fd") >= 0:
+		f := os.NewFile(uintptr(c.Int("passphrase-fd")), "passphrase")
+		if f == nil {
+			return cred, true, usage("descriptor %d is not open", c.Int("passphrase-fd"))
+		}
+		cred.Passphrase, err = firstLine(f)
+		f.Close()
+	case c.String("passphrase-command") != "":
+		cmd := exec.CommandContext(c.Context, "/bin/sh", "-c", c.String("passphrase-command"))
+		cmd.Stderr, cmd.Stdin = os.Stderr, os.Stdin
+		var out []byte
+		if out, err = cmd.Output(); err == nil {
+			cred.Passphrase, err = firstLine(bytes.NewReader(out))
+			clear(out)
+		}
+	default:
+		if _, serr := os.Stat(p.KeyFile); serr == nil {
+			cred.Passphrase, err = read(p.KeyFile)
+			return cred, true, err
+		}
+		return cred, false, nil
+	}
+	return cred, true, err
+}
+
+func onTerminal() bool {
+	return term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd()))
+}
+
+// ask reads a passphrase from the terminal without showing it.
+func ask(prompt string) (crypto.Secret, error) {
+	if !onTerminal() {
+		return crypto.Secret{}, remote.E("unlock the vault", "", remote.Locked, errors.New("a passphrase is needed; give one with --passphrase-file, --passphrase-fd or --passphrase-command"))
+	}
+	fmt.Fprint(os.Stderr, prompt)
+	b, err := term.ReadPassword(int(os.Stdin.Fd()))
+	fmt.Fprintln(os.Stderr)
+	if err != nil {
+		return crypto.Secret{}, err
+	}
+	if len(b) == 0 {
+		return crypto.Secret{}, remote.E("unlock the vault", "", remote.Locked, errors.New("no passphrase was typed"))
+	}
+	return crypto.NewSecret(b), nil
+}
+
+// credential returns what unlocks a vault: from the flags, the key file, or the terminal.
+func credential(c *cli.Context, p *profile) (crypto.Credential, error) {
+	cred, ok, err := given(c, p)
+	if ok || err != nil {
+		return cred, err
+	}
+	cred.Passphrase, err = ask("Passphrase: ")
+	return cred, err
+}
+
+// unlock turns a credential into the keyring's key, in a child process.
+func unlock(ctx context.Context, object []byte, cred crypto.Credential) (*crypto.Keyring, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	krk, err := crypto.UnlockInChild(ctx, []string{self, unlockCommand.Name}, object, cred)
+	if err != nil {
+		return nil, keyringErr(err)
+	}
+	ring, err := crypto.OpenKeyring(object, krk)
+	return ring, keyringErr(err)
+}
+
+func keyringErr(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, crypto.ErrUnlock):
+		return remote.E("unlock the vault", "", remote.Locked, err)
+	case errors.Is(err, crypto.ErrKeyringTampered), errors.Is(err, crypto.ErrTampered), errors.Is(err, crypto.ErrKDFLimits), errors.Is(err, crypto.ErrLimit):
+		return remote.E("read the keyring", "", remote.Integrity, fmt.Errorf("%w; restore the vault's folder k/ from a copy", err))
+	}
+	return remote.E("unlock the vault", "", remote.Other, err)
+}
+
+// openStore opens a profile's store.
+func openStore(p *profile, create bool) (blob.Store, error) {
+	s, err := blob.Dir(p.Dir, blob.DirOptions{Create: create})
+	if err != nil {
+		return nil, err
+	}
+	return blob.Limit(s, blob.LimitOptions{}), nil
+}
+
+// create makes a vault, with a passphrase from the flags, one that is offered on the terminal, or one in a key file.
+func create(c *cli.Context, p *profile, s blob.Store) (*crypto.Keyring, error) {
+	cred, ok, err := given(c, p)
+	if err != nil {
+		return nil, err
+	}
+	pass := cred.Passphrase
+	switch {
+	case ok && pass.Len() == 0:
+		return nil, usage("a new vault is made with a passphrase, not with a recovery key")
+	case ok:
+		if err := crypto.CheckPassphrase(pass); err != nil && !c.Bool("i-accept-weak") {
+			return nil, remote.E("make a vault", "", remote.Invalid, err)
+		}
+	case onTerminal():
+		if pass, err = choose(); err != nil {
+			return nil, err
+		}
+	default:
+		pass = crypto.Passphrase()
+		if err := os.MkdirAll(filepath.Dir(p.KeyFile), 0o700); err != nil {
+			return nil, err
+		}
+		f, err := os.OpenFile(p.KeyFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		_, err = f.Write(append(bytes.Clone(pass.Bytes()), '\n'))
+		if err == nil {
+			err = f.Sync()
+		}
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(os.Stderr, "A new vault is made. Its passphrase is in %s (only you can read it).\nKeep a copy of that file elsewhere: without it the vault can't be opened.\n", p.KeyFile)
+	}
+	ring, recovery, err := vault.Create(c.Context, s, p.State, pass, "", crypto.DefaultKDF)
+	if err != nil {
+		return nil, err
+	}
+	if onTerminal() {
+		fmt.Fprintf(os.Stderr, "\nThe recovery key opens the vault if the passphrase is lost. It is shown only now; write it down:\n\n  %s\n\n", crypto.FormatRecovery(recovery))
+	} else if c.Bool("show-recovery") {
+		fmt.Fprintf(os.Stderr, "Recovery key: %s\n", crypto.FormatRecovery(recovery))
+	}
+	recovery.Wipe()
+	return ring, nil
+}
+
+// choose offers a generated passphrase and takes another if the user has one.
+func choose() (crypto.Secret, error) {
+	offer := crypto.Passphrase()
+	fmt.Fprintf(os.Stderr, "A new vault is made. This passphrase was drawn for it; write it down:\n\n  %s\n\n", offer.Bytes())
+	for {
+		s, err := ask("Type it, or one of your own: ")
+		if err != nil {
+			return s, err
+		}
+		if s.Equal(offer) {
+			return s, nil
+		}
+		if err := crypto.CheckPassphrase(s); err != nil {
+			fmt.Fprintf(os.Stderr, "%v\n", err)
+			continue
+		}
+		again, err := ask("It is not the one above. Type it again: ")
+		if err != nil {
+			return s, err
+		}
+		if s.Equal(again) {
+			return s, nil
+		}
+		fmt.Fprintln(os.Stderr, "The two differ.")
+	}
+}
+
+// openRing returns the unlocked keyring of a profile's vault, making the embedded default at first use.
+func openRing(c *cli.Context, p *profile, s blob.Store) (ring *crypto.Keyring, err error) {
+	object, _, err := vault.ReadKeyring(c.Context, s, p.State)
+	if errors.Is(err, vault.ErrVaultMissing) && p.Embedded {
+		if _, serr := os.Stat(filepath.Join(p.State, "keyring")); serr != nil {
+			return create(c, p, s)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	cred, err := credential(c, p)
+	if err != nil {
+		return nil, err
+	}
+	defer cred.Passphrase.Wipe()
+	defer cred.Recovery.Wipe()
+	if ring, err = unlock(c.Context, object, cred); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(p.State, 0o700); err != nil {
+		return nil, err
+	}
+	return ring, vault.KeepKeyring(p.State, object)
+}
