@@ -21,9 +21,9 @@ const (
 // Handler answers a request with something that JSON can say.
 type Handler struct {
 	Answer func(ctx context.Context, r Request) (any, error)
-	Waits  func(r Request) bool        // it may take longer than a moment
-	Fail   func(err error) *Failure    // how an error is told
-	Done   func(r Request, err error)  // called when the response is out; may be nil
+	Waits  func(r Request) bool       // it may take longer than a moment
+	Fail   func(err error) *Failure   // how an error is told
+	Done   func(r Request, err error) // called when the response is out; may be nil
 }
 
 // Server answers requests on a socket.

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"megafs/cmd/megafs/control"
+	"megafs/crypto"
+	"megafs/remote"
+	"megafs/remote/vault"
+)
+
+// settings are what the process that serves a mount is told. The key goes over the same pipe.
+type settings struct {
+	Profile       profile
+	MountPoint    string
+	KRK           string // hexadecimal
+	CacheSize     int64
+	Memory        int64
+	JournalSize   int64
+	CacheGiven    bool // the user said a cache size: then blocks are cached on disk, near as the store may be
+	ReadOnly      bool
+	AllowOther    bool
+	FsyncRemote   bool
+	TrustFirstUse bool
+	Log           string
+	Options       []string
+}
+
+var mountCommand = &cli.Command{
+	Name: "mount", Usage: "mount a vault", ArgsUsage: "MOUNTPOINT",
+	Description: "Mounts and returns when the mount answers; a process in the background serves it.\n" +
+		"Without --remote it is your own vault in $XDG_DATA_HOME/megafs/vault, made at first use.\n\n" +
+		"   megafs mount ~/mega\n" +
+		"   megafs mount --remote dir:/backup/vault --passphrase-file ~/.vault-pass /mnt/mega",
+	Flags: append(remoteFlags(),
+		&cli.StringFlag{Name: "remote", Aliases: []string{"r"}, Usage: "`URL` of the vault: dir:/path", EnvVars: []string{"MEGAFS_REMOTE"}},
+		&cli.StringFlag{Name: "cache-size", Usage: "`SIZE` on disk for cached blocks; a vault in a local folder needs none unless you say so", DefaultText: "10G"},
+		&cli.StringFlag{Name: "memory", Usage: "`SIZE` of memory to stay under", Value: "256M"},
+		&cli.StringFlag{Name: "journal-size", Usage: "`SIZE` on disk for what is not sent yet", Value: "1G"},
+		&cli.BoolFlag{Name: "foreground", Aliases: []string{"f"}, Usage: "stay in the foreground"},
+		&cli.BoolFlag{Name: "read-only", Usage: "take no changes"},
+		&cli.BoolFlag{Name: "allow-other", Usage: "let other users in, as far as modes allow"},
+		&cli.StringFlag{Name: "fsync", Usage: "what fsync waits for: journal (this disk) or remote", Value: "journal"},
+		&cli.StringFlag{Name: "log", Usage: "log to `FILE`", DefaultText: "megafs.log in the state folder"},
+		&cli.StringSliceFlag{Name: "o", Usage: "mount `OPTIONS`, as in mount(8)"},
+		&cli.BoolFlag{Name: "i-accept-weak", Usage: "make a vault with a passphrase that can be guessed"},
+		&cli.BoolFlag{Name: "show-recovery", Usage: "print a new vault's recovery key even without a terminal"},
+	),
+	Action: mount,
+}
+
+func mountSettings(c *cli.Context) (*settings, error) {
+	if c.NArg() != 1 {
+		return nil, usage("mount takes one mount point; see megafs mount --help")
+	}
+	mnt, err := filepath.Abs(c.Args().First())
+	if err != nil {
+		return nil, err
+	}
+	p, err := profileOf(c, c.String("remote"))
+	if err != nil {
+		return nil, err
+	}
+	s := &settings{
+		Profile: *p, MountPoint: mnt, ReadOnly: c.Bool("read-only"), AllowOther: c.Bool("allow-other"), Options: c.StringSlice("o"),
+		TrustFirstUse: c.Bool("trust-first-use"), Log: c.String("log"), CacheGiven: c.String("cache-size") != "",
+	}
+	for flag, to := range map[string]*int64{"cache-size": &s.CacheSize, "memory": &s.Memory, "journal-size": &s.JournalSize} {
+		if c.String(flag) == "" {
+			continue
+		}
+		if *to, err = parseSize(c.String(flag)); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case s.Memory < 48<<20:
+		return nil, usage("--memory must be at least 48M")
+	case s.JournalSize < 32<<20:
+		return nil, usage("--journal-size must be at least 32M")
+	}
+	switch c.String("fsync") {
+	case "journal":
+	case "remote":
+		s.FsyncRemote = true
+	default:
+		return nil, usage("--fsync is journal or remote")
+	}
+	return s, nil
+}
+
+func mount(c *cli.Context) error {
+	s, err := mountSettings(c)
+	if err != nil {
+		return err
+	}
+	if err := cleanStale(s.MountPoint); err != nil {
+		return err
+	}
+	if l, err := lockState(s.Profile.State, s.MountPoint); err != nil {
+		return err
+	} else {
+		l.release() // the serving process takes it; this only says at once who has it
+	}
+	store, err := openStore(&s.Profile, s.Profile.Embedded)
+	if err != nil {
+		return missing(err, &s.Profile)
+	}
+	ring, err := openRing(c, &s.Profile, store)
+	store.Close()
+	if err != nil {
+		return err
+	}
+	if !s.TrustFirstUse && !hasTrust(s.Profile.State) {
+		if !onTerminal() {
+			return remote.E("open vault", "", remote.Permission, vault.ErrNotTrusted)
+		}
+		if s.TrustFirstUse, err = confirm("This machine has never seen this vault. Is it yours, and in the state you expect? [y/N] "); err != nil || !s.TrustFirstUse {
+			return remote.E("open vault", "", remote.Permission, vault.ErrNotTrusted)
+		}
+	}
+	krk := ring.KRK()
+	s.KRK = hex.EncodeToString(krk.Bytes())
+	if c.Bool("foreground") {
+		return serve(c.Context, s, func() { fmt.Fprintf(os.Stderr, "%s is mounted on %s\n", s.Profile.URL, s.MountPoint) })
+	}
+	if err := spawn(s); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "%s is mounted on %s\n", s.Profile.URL, s.MountPoint)
+	return nil
+}
+
+// missing says what to do about a vault's folder that is not there.
+func missing(err error, p *profile) error {
+	if remote.Is(err, remote.NotExist) {
+		return remote.E("open vault", p.URL, remote.NotExist, errors.New("the folder is not there; is its disk mounted? megafs vault init makes a new vault"))
+	}
+	return err
+}
+
+func hasTrust(state string) bool {
+	m, _ := filepath.Glob(filepath.Join(state, "trust-*"))
+	return len(m) > 0
+}
+
+func confirm(prompt string) (bool, error) {
+	fmt.Fprint(os.Stderr, prompt)
+	var answer string
+	fmt.Scanln(&answer)
+	return answer == "y" || answer == "Y" || answer == "yes", nil
+}
+
+// startTimeout is how long the serving process may take until the mount answers.
+const startTimeout = 10 * time.Minute
+
+// spawn starts the serving process in a session of its own, hands it settings and key over a pipe, and waits until the mount answers.
+func spawn(s *settings) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	readyR, readyW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer readyR.Close()
+	cmd := exec.Command(self, daemonCommand.Name)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.ExtraFiles = []*os.File{readyW}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	readyW.Close()
+	if err := json.NewEncoder(in).Encode(s); err != nil {
+		return err
+	}
+	in.Close()
+	s.KRK = ""
+	readyR.SetReadDeadline(time.Now().Add(startTimeout))
+	b, err := io.ReadAll(io.LimitReader(readyR, 1<<20))
+	if err != nil {
+		return remote.E("mount", s.MountPoint, remote.Timeout, errors.New("the mount did not answer in time; see its log"))
+	}
+	var f control.Failure
+	if jerr := json.Unmarshal(b, &f); jerr != nil {
+		cmd.Wait()
+		return remote.E("mount", s.MountPoint, remote.Other, errors.New("the serving process ended; see its log"))
+	}
+	if f.Text != "" {
+		cmd.Wait()
+		return &f
+	}
+	return cmd.Process.Release()
+}
+
+// daemonCommand is the serving process: settings on standard input, the outcome on descriptor 3.
+var daemonCommand = &cli.Command{
+	Name: "serve-mount", Hidden: true,
+	Action: func(c *cli.Context) error {
+		ready := os.NewFile(3, "ready")
+		var s settings
+		if err := json.NewDecoder(os.Stdin).Decode(&s); err != nil {
+			return err
+		}
+		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		for fd := range 3 {
+			if err := syscall.Dup2(int(null.Fd()), fd); err != nil {
+				return err
+			}
+		}
+		tell := func(f control.Failure) {
+			json.NewEncoder(ready).Encode(f)
+			ready.Close()
+		}
+		told := false
+		err = serve(context.Background(), &s, func() { told = true; tell(control.Failure{}) })
+		if !told && err != nil {
+			tell(control.Failure{Text: err.Error(), Code: exitCode(err)})
+		}
+		return err
+	},
+}
+
+func (s *settings) keyring(object []byte) (*crypto.Keyring, error) {
+	b, err := hex.DecodeString(s.KRK)
+	if err != nil {
+		return nil, err
+	}
+	s.KRK = ""
+	ring, err := crypto.OpenKeyring(object, crypto.NewSecret(b))
+	return ring, keyringErr(err)
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"megafs/cmd/megafs/control"
+	"megafs/remote"
+)
+
+// mounted is a serving process and what it said of itself.
+type mounted struct {
+	*control.Peer
+	status
+}
+
+// askTimeout is how long a serving process may take to tell its status: it answers from memory.
+const askTimeout = 5 * time.Second
+
+// running returns all mounts of this user that answer.
+func running(ctx context.Context) []mounted {
+	var out []mounted
+	for _, p := range control.Peers(control.Folders()) {
+		c, cancel := context.WithTimeout(ctx, askTimeout)
+		m := mounted{Peer: p}
+		if err := p.Call(c, control.Request{Op: opStatus}, &m.status); err == nil {
+			out = append(out, m)
+		}
+		cancel()
+	}
+	return out
+}
+
+// find returns the mount that a path lies in, and the path within it. An empty path means the only mount there is.
+func find(ctx context.Context, path string) (*mounted, string, error) {
+	all := running(ctx)
+	if path == "" {
+		switch len(all) {
+		case 0:
+			return nil, "", remote.E("find a mount", "", remote.NotExist, errors.New("no vault is mounted by this user"))
+		case 1:
+			return &all[0], "", nil
+		}
+		var where []string
+		for _, m := range all {
+			where = append(where, m.MountPoint)
+		}
+		return nil, "", usage("several vaults are mounted; say which: %s", strings.Join(where, ", "))
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, "", err
+	}
+	// The path's last part may be a symbolic link that is asked about; its folder is what must be found.
+	tries := []string{abs}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
+		tries = append(tries, filepath.Join(dir, filepath.Base(abs)))
+	}
+	var best *mounted
+	var in string
+	for i := range all {
+		for _, p := range tries {
+			rel, err := filepath.Rel(all[i].MountPoint, p)
+			if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+				continue
+			}
+			if best == nil || len(all[i].MountPoint) > len(best.MountPoint) {
+				best, in = &all[i], rel
+			}
+		}
+	}
+	if best == nil {
+		return nil, "", remote.E("find a mount", path, remote.NotExist, errors.New("no vault is mounted there by this user"))
+	}
+	return best, in, nil
+}
+
+// waiting tells in words what a mount has not sent yet.
+func (m *mounted) waiting() string {
+	if m.DirtyFiles == 0 {
+		return "everything is sent"
+	}
+	s := fmt.Sprintf("%d changed files and folders, %s, are still to be sent", m.DirtyFiles, formatSize(m.DirtyBytes))
+	if m.LastError != "" {
+		s += "; the store does not take them: " + m.LastError
+	}
+	return s
+}

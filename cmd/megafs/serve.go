@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"megafs/cmd/megafs/control"
+	"megafs/fs"
+	"megafs/fs/volume"
+	"megafs/remote"
+	"megafs/remote/blob"
+	"megafs/remote/vault"
+)
+
+// served is a mount and all that is behind it.
+type served struct {
+	s      *settings
+	store  blob.Store
+	meter  *blob.Meter
+	vault  *vault.Vault
+	volume *volume.Volume
+	server atomic.Pointer[fs.Server]
+}
+
+// serve mounts and serves until somebody unmounts. ready is called when the mount answers.
+func serve(ctx context.Context, s *settings, ready func()) (err error) {
+	lock, err := lockState(s.Profile.State, s.MountPoint)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	log, closeLog, err := openLog(s)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	defer func() {
+		if err != nil {
+			log.Error("the mount ended", "reason", err)
+		}
+	}()
+	// The limit is for all of the process; the rest is stacks, the runtime, and what is mapped.
+	debug.SetMemoryLimit(s.Memory * 85 / 100)
+	x := &served{s: s, meter: &blob.Meter{}}
+	defer func() { err = errors.Join(err, x.close()) }()
+	if err := x.open(ctx, log); err != nil {
+		return err
+	}
+	srv, err := fs.Mount(fs.Options{
+		Volume: fs.Of(x.volume), MountPoint: s.MountPoint, FsName: "megafs", AllowOther: s.AllowOther, ReadOnly: s.ReadOnly, Extra: s.Options, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	x.server.Store(srv)
+	ctl, err := control.Listen(control.Folders(), fmt.Sprint(os.Getpid()), x.handler())
+	if err != nil {
+		srv.Lazy()
+		srv.Wait()
+		return err
+	}
+	defer ctl.Close()
+	sig := make(chan os.Signal, 4)
+	signal.Notify(sig, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(sig)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-done:
+				return
+			case <-ctx.Done():
+				srv.Lazy()
+				return
+			case <-sig:
+			}
+			// The first time politely; when it is in use, or asked again, the mount goes as soon as nobody uses it.
+			if n > 0 || srv.Unmount() != nil {
+				srv.Lazy()
+			}
+		}
+	}()
+	log.Info("mounted", "version", version())
+	ready()
+	srv.Wait()
+	log.Info("unmounted")
+	return nil
+}
+
+// open opens store, vault and volume.
+func (x *served) open(ctx context.Context, log *slog.Logger) error {
+	s, p := x.s, &x.s.Profile
+	store, err := openStore(p, false)
+	if err != nil && remote.Is(err, remote.NotExist) {
+		err = missing(err, p)
+	}
+	if err != nil {
+		return err
+	}
+	x.store = blob.Retry(blob.Metrics(store, x.meter), blob.RetryOptions{Attempts: 3})
+	object, offline, err := vault.ReadKeyring(ctx, x.store, p.State)
+	if err != nil {
+		return err
+	}
+	ring, err := s.keyring(object)
+	if err != nil {
+		return err
+	}
+	if offline {
+		log.Warn("the store does not answer; mounting with what is known")
+	}
+	x.vault, err = vault.Open(ctx, x.store, vault.Options{StateDir: p.State, Keyring: ring, TrustFirstUse: s.TrustFirstUse, ReadOnly: s.ReadOnly, Log: log})
+	if err != nil {
+		return err
+	}
+	k := ring.Keys()
+	var none [16]byte // the folders are a machine's own; their keys need not differ by device, which may change its name
+	x.volume, err = volume.Open(ctx, volume.Options{
+		Remote: x.vault, Register: x.vault.Register, StateDir: p.State, CacheDir: p.Cache, CacheSize: s.CacheSize, JournalSize: s.JournalSize,
+		Memory: s.Memory, LocalStore: !s.CacheGiven, FsyncRemote: s.FsyncRemote, ReadOnly: s.ReadOnly, Log: log,
+		Keys: volume.Keys{Journal: k.Local("journal", none), Tree: k.Local("tree", none), Cache: k.Local("cache", none)},
+		Changed: func(c []volume.Change) {
+			if srv := x.server.Load(); srv != nil {
+				srv.Changed(c)
+			}
+		},
+	})
+	return err
+}
+
+func (x *served) close() error {
+	var errs []error
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if x.volume != nil {
+		errs = append(errs, x.volume.Close(ctx))
+	}
+	if x.vault != nil {
+		errs = append(errs, x.vault.Close())
+	}
+	if x.store != nil {
+		errs = append(errs, x.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// status is what megafs status tells of a mount.
+type status struct {
+	PID        int    `json:"pid"`
+	MountPoint string `json:"mountpoint"`
+	Remote     string `json:"remote"`
+	volume.Status
+	MemoryBytes int64             `json:"memory_bytes"`
+	MemoryLimit int64             `json:"memory_limit"`
+	Requests    map[string]uint64 `json:"requests"`
+	BytesUp     uint64            `json:"bytes_up"`
+	BytesDown   uint64            `json:"bytes_down"`
+	Kernel      fs.Stats          `json:"kernel"`
+	Vault       vault.Info        `json:"vault"`
+}
+
+func (x *served) status() status {
+	m := x.meter.Snapshot()
+	return status{
+		PID: os.Getpid(), MountPoint: x.s.MountPoint, Remote: x.s.Profile.URL, Status: x.volume.Status(),
+		MemoryBytes: rss(), MemoryLimit: x.s.Memory, Requests: m.Requests, BytesUp: m.BytesUp, BytesDown: m.BytesDown,
+		Kernel: x.server.Load().Stats(), Vault: x.vault.Info(),
+	}
+}
+
+// rss returns the resident memory of this process.
+func rss() int64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	var size, pages int64
+	if err == nil {
+		fmt.Sscan(string(b), &size, &pages)
+	}
+	return pages * int64(os.Getpagesize())
+}
+
+// The requests of the control socket.
+const (
+	opStatus = "status"
+	opSync   = "sync"
+	opWhy    = "why"
+)
+
+func (x *served) handler() control.Handler {
+	return control.Handler{
+		Answer: func(ctx context.Context, r control.Request) (any, error) {
+			switch r.Op {
+			case opStatus:
+				return x.status(), nil
+			case opSync:
+				return nil, x.volume.Drain(ctx)
+			case opWhy:
+				return x.volume.Why(ctx, r.Path)
+			}
+			return nil, usage("no such request")
+		},
+		Waits: func(r control.Request) bool { return r.Op == opSync },
+		Fail:  func(err error) *control.Failure { return &control.Failure{Text: err.Error(), Code: exitCode(err)} },
+	}
+}
+
+// maxLog is how long a log gets before it is put aside; one old one is kept.
+const maxLog = 16 << 20
+
+// openLog opens the log. Names and contents are never in it.
+func openLog(s *settings) (*slog.Logger, func(), error) {
+	path := s.Log
+	if path == "" {
+		path = filepath.Join(s.Profile.State, "megafs.log")
+		if fi, err := os.Stat(path); err == nil && fi.Size() > maxLog {
+			os.Rename(path, path+".old")
+		}
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, nil, remote.E("open the log", path, remote.IO, err)
+	}
+	return slog.New(slog.NewTextHandler(f, nil)), func() { f.Close() }, nil
+}
