@@ -25,11 +25,11 @@ func newState(top *layer, below []*layer, b *base) *state {
 	return &state{view: view{append([]*layer{top}, below...), b}, top: top}
 }
 
-// edit returns the inode in the top layer, to be changed, or nil when it does not exist.
+// edit returns the inode in the top layer, to be changed, or nil when it does not exist. Only a record that states all attributes makes
+// earlier ones superfluous; edit is for those that state less.
 func (s *state) edit(ino remote.Ino, seq uint64) (*Node, error) {
 	d := s.top.delta(ino)
 	if d.node != nil {
-		d.seq = seq
 		return d.node, nil
 	}
 	n, ok, err := s.node(ino)
@@ -107,6 +107,7 @@ func (s *state) setNode(op *remote.Op, seq uint64) error {
 		}
 		return nil
 	}
+	s.top.inodes[op.Ino].seq = seq
 	if n.Type != op.Attr.Type {
 		return remote.E("apply", fmt.Sprintf("inode %d", op.Ino), remote.Integrity, errors.New("an inode can't become another type"))
 	}

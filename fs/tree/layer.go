@@ -142,7 +142,14 @@ func (l *layer) over(below *layer) *layer {
 			below.inodes[ino] = d
 			continue
 		}
-		if d.node != nil {
+		switch {
+		case d.node != nil && d.node.Links == 0:
+			below.inodes[ino] = d
+			continue
+		case d.node != nil && b.node != nil:
+			// The upper one may state less than all attributes: the records of both are needed.
+			b.node, b.seq = d.node, min(b.seq, d.seq)
+		case d.node != nil:
 			b.node, b.seq = d.node, d.seq
 		}
 		if d.xattrs != nil {

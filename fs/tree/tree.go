@@ -179,17 +179,20 @@ type Write struct {
 	Mode  uint16      // the file's mode afterwards
 }
 
-// Written takes bytes written on this machine, which the journal has as record seq. It does nothing for a file that is gone.
+// Written takes bytes written on this machine, which the journal has as record seq. In a replay the inode may not exist yet, when a later
+// record states all of its attributes and the earlier ones are gone; or not any more: then the bytes go with the next generation.
 func (t *Tree) Written(seq uint64, now int64, w Write) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.local()
 	n, err := s.edit(w.Ino, seq)
-	if n == nil || err != nil {
+	if err != nil {
 		return err
 	}
-	n.Size = max(n.Size, w.Off+w.Len)
-	n.Mtime, n.Ctime, n.Mode = w.Time, w.Time, w.Mode
+	if n != nil {
+		n.Size = max(n.Size, w.Off+w.Len)
+		n.Mtime, n.Ctime, n.Mode = w.Time, w.Time, w.Mode
+	}
 	w.Place.Seq = seq
 	s.body(w.Ino).runs.Set(w.Off, w.Len, w.Place)
 	t.live.upto = max(t.live.upto, seq)

@@ -237,6 +237,7 @@ func modelRun(t *testing.T, seed uint64) {
 	for step := range 300 {
 		switch k := rng.IntN(100); {
 		case k < 2:
+			t.Log(step, "remount")
 			check(fmt.Sprint("step ", step))
 			if err := b.Volume.Close(ctx); err != nil {
 				t.Fatal(err)
@@ -245,6 +246,7 @@ func modelRun(t *testing.T, seed uint64) {
 			check(fmt.Sprint("step ", step, " remounted"))
 		case k < 4:
 			// Power cut: what was synced survives, of the rest a prefix.
+			t.Log(step, "power cut")
 			cut := b.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
 			b.Volume.Close(ctx)
 			b.disk = cut
@@ -269,6 +271,7 @@ func modelRun(t *testing.T, seed uint64) {
 			since = []*model{m.clone()}
 		case k < 6:
 			kind := []string{"commit", "committed", "store", "load"}[rng.IntN(4)]
+			t.Log(step, "fail", kind)
 			left := rng.IntN(4)
 			b.store.SetFail(func(_ context.Context, call string) error {
 				if call == kind && left > 0 {
@@ -279,6 +282,7 @@ func modelRun(t *testing.T, seed uint64) {
 			})
 		case k < 8:
 			c, cancel := context.WithTimeout(ctx, 30*time.Second)
+			t.Log(step, "drain")
 			if err := b.Drain(c); err != nil {
 				t.Fatal("drain:", err)
 			}
@@ -381,6 +385,7 @@ func (b *machine) step(m *model) {
 			off, n = rng.IntN(100), 1+rng.IntN(200)
 		}
 		data := pattern(n, rng.IntN(1000))
+		b.t.Logf("write inode %d: %d at %d", ino, n, off)
 		h, err := b.Open(ctx, ino, true, false)
 		want(err, remote.Other)
 		_, err = h.WriteAt(ctx, data, uint64(off), false)
@@ -395,6 +400,7 @@ func (b *machine) step(m *model) {
 			return
 		}
 		size := uint64(rng.IntN(100_000))
+		b.t.Logf("truncate inode %d to %d", ino, size)
 		_, err := b.Setattr(ctx, ino, SetAttr{Size: &size})
 		want(err, remote.Other)
 		old.data = append(old.data[:min(len(old.data), int(size))], make([]byte, max(0, int(size)-len(old.data)))...)
@@ -404,6 +410,7 @@ func (b *machine) step(m *model) {
 		}
 		off := rng.IntN(len(old.data))
 		n := 1 + rng.IntN(60_000)
+		b.t.Logf("punch inode %d: %d at %d", ino, n, off)
 		h, err := b.Open(ctx, ino, true, false)
 		want(err, remote.Other)
 		want(h.Allocate(ctx, punchHole|keepSize, uint64(off), uint64(n)), remote.Other)
