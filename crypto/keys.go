@@ -58,9 +58,11 @@ func (c Class) sealable() bool { return c >= ClassLog && c <= ClassGC || c == Cl
 
 // Keys are the epoch keys of one vault. They never change after they were made
 // and are safe for concurrent use.
-type Keys struct{ set *keySet }
+type Keys struct{ set *keyBox }
 
-// keySet is behind a pointer for the same reason as the bytes of a Secret.
+type keyBox struct{ *keySet }
+
+// keySet is behind two pointers for the same reason as the bytes of a Secret.
 type keySet struct {
 	vault       VaultID
 	epochs      []epochKeys // of epochs 1, 2, ...
@@ -96,7 +98,7 @@ func newKeys(vault VaultID, vmks []Secret) *Keys {
 	}
 	newest := &set.epochs[len(vmks)-1]
 	copy(set.fingerprint[:], expand(newest.prk[:], 32, []byte(labelFingerprint)))
-	return &Keys{set}
+	return &Keys{&keyBox{set}}
 }
 
 func classInfo(c Class, epoch uint32) []byte {

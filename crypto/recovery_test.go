@@ -107,7 +107,7 @@ func TestStrength(t *testing.T) {
 			t.Errorf("%q: %v", s, err)
 		}
 	}
-	for _, s := range []string{"x7$Kq2!vRzW9", "gT4pLw9ZkQ2xVb", "correct horse battery staple gravel ointment",
+	for _, s := range []string{"x7$Kq2!vRzW9", "gT4pLw9ZkQ2xVb", "lantern horse gravel ointment velvet crumb",
 		"Kühlschrank Fahrrad Gewitter Tapete Ameise Lampion", "8f14e45fceea167a5a36dedd4bea2543"} {
 		if bits := Strength(phrase(s)); bits < MinBits {
 			t.Errorf("%q counts as %.1f bits only", s, bits)

@@ -163,12 +163,20 @@ func (d *Keyring) setRecovery() (Secret, error) {
 	return key, nil
 }
 
+// replaceSlots puts a slot where the first old one was, or last.
 func (d *Keyring) replaceSlots(old func(SlotType) bool, s *slot) {
-	kept := []*slot{s}
+	var kept []*slot
+	placed := false
 	for _, o := range d.slots {
-		if !old(o.Type) {
+		switch {
+		case !old(o.Type):
 			kept = append(kept, o)
+		case !placed:
+			kept, placed = append(kept, s), true
 		}
+	}
+	if !placed {
+		kept = append(kept, s)
 	}
 	d.slots = kept
 }

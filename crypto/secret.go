@@ -14,15 +14,16 @@ const redacted = "[secret]"
 // Secret owns bytes that must not be shown. Copies of a Secret share the bytes.
 // The zero Secret is empty.
 //
-// The bytes are behind a pointer on purpose: fmt cannot call methods on
+// The bytes are behind two pointers on purpose: fmt cannot call methods on
 // unexported struct fields and walks them by reflection instead, but it prints a
-// nested pointer as an address and does not follow it.
+// nested pointer as an address and does not follow it. (It does follow the first one for verbs that
+// make no sense for a pointer.)
 type Secret struct{ box *secretBytes }
 
-type secretBytes struct{ b []byte }
+type secretBytes struct{ b *[]byte }
 
 // NewSecret takes over b: the caller must not use it any more.
-func NewSecret(b []byte) Secret { return Secret{&secretBytes{b}} }
+func NewSecret(b []byte) Secret { return Secret{&secretBytes{&b}} }
 
 func copySecret(b []byte) Secret { return NewSecret(bytes.Clone(b)) }
 
@@ -37,7 +38,7 @@ func (s Secret) Bytes() []byte {
 	if s.box == nil {
 		return nil
 	}
-	return s.box.b
+	return *s.box.b
 }
 
 // Len is the number of bytes, 0 after Wipe.
@@ -52,8 +53,8 @@ func (s Secret) Wipe() {
 	if s.box == nil {
 		return
 	}
-	clear(s.box.b)
-	s.box.b = nil
+	clear(*s.box.b)
+	*s.box.b = nil
 }
 
 // Equal compares in time that depends on the lengths only.

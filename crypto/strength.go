@@ -166,4 +166,5 @@ var commonWords = strings.Fields(`
 	master dragon monkey shadow sunshine princess football baseball superman batman love iloveyou
 	money qwerty qwertz azerty asdf abc abcd vault mega megafs key keys open changeme default access
 	server backup january february march april may june july august september october november
-	december spring summer autumn winter monday friday the and my is you`)
+	december spring summer autumn winter monday friday the and my is you
+	correct horse battery staple`)

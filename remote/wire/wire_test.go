@@ -203,7 +203,19 @@ func goldenOps() []remote.Op {
 }
 
 var golden = []string{
-	"",
+	"0103ac0211a4e8076411223344556677880302f0a1cca9f5aee6dddd01ffffffffffffffff7f",
+	"0100012fed00000000000000000000000000",
+	"0103ac0231a4e8076411223344556677880302f0a1cca9f5aee6dddd0103612f62",
+	"0103ac0261a4e8076411223344556677880302f0a1cca9f5aee6dddd018302",
+	"02000103ac02056e61ff6d65",
+	"03000103ac02032e2e2e",
+	"0403ac02808080808020",
+	"0503ac02018001fffeffffffffffff7f",
+	"0503ac020200026869",
+	"0503ac020380800105a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf07fffbffff01",
+	"0603ac0206757365722e2f020102",
+	"0703ac0206757365722e2e",
+	"08a0a1a2a3a4a5a6a7a8a9aaabacadaeafffffff07",
 }
 
 func TestGolden(t *testing.T) {
@@ -220,8 +232,6 @@ func TestRefused(t *testing.T) {
 	ino := "\x03\x05"
 	root := "\x00\x01"
 	uv := func(n uint64) string { return string(binary.AppendUvarint(nil, n)) }
-	name := func(n string) string { return string(byte(len(n))) + n }
-	_ = name
 	attr := "\x11\xa4\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" // a file 0644, up to the size
 	link := "\x31\xff" + attr[2:]
 	ref := strings.Repeat("o", 32) + "\x07\x00" // epoch 7, one chunk
@@ -329,9 +339,9 @@ func TestRefusedLists(t *testing.T) {
 // TestNoAllocationByClaim counts the bytes that hostile lengths make the decoder allocate.
 func TestNoAllocationByClaim(t *testing.T) {
 	for _, s := range []string{
-		"\x80\x80\x80\x80\x10" + "\x04\x00\x01\x00",             // 2^32 ops
-		"\x01\x06\x00\x01\x01a\x80\x80\x04",                     // a value of 64 KiB
-		"\x01\x05\x00\x01\x02\x00\xff\x0f",                      // 2047 bytes inline
+		"\x80\x80\x80\x80\x10" + "\x04\x00\x01\x00", // 2^32 ops
+		"\x01\x06\x00\x01\x01a\x80\x80\x04",         // a value of 64 KiB
+		"\x01\x05\x00\x01\x02\x00\xff\x0f",          // 2047 bytes inline
 		"\x01\x01\x00\x01\x31\xff" + "\x00\x00" + "\x00\x00\x00\x00\x00\x00\x00\x00" + "\x00\x00\x00" + "\xff\x1f", // a target of 4095 bytes
 	} {
 		r := testing.Benchmark(func(b *testing.B) {
