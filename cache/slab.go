@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -20,6 +21,10 @@ const (
 	indexShare = 24 << 20 // of the limit, for badger, and one part in 32 of it
 	batchSize  = 512      // changes of the index that are written at once
 )
+
+// keyLife is how long badger seals with one data key. It must be less than the time since 1970, or badger takes the key it does not have
+// for one that is young enough, and seals nothing.
+const keyLife = 10 * 365 * 24 * time.Hour
 
 // run names the chunks of a slot.
 type run struct {
@@ -106,7 +111,7 @@ func trySlab(o Options) (_ *slab, err error) {
 		WithNumVersionsToKeep(1).WithDetectConflicts(false).WithMemTableSize(2 << 20).WithNumMemtables(1).WithBaseTableSize(1 << 20).
 		WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(4).WithNumCompactors(2).WithValueThreshold(1 << 10).
 		WithValueLogFileSize(4 << 20).WithBlockCacheSize(1 << 20).WithIndexCacheSize(1 << 20).WithMetricsEnabled(false).
-		WithEncryptionKey(o.Key[:]).WithEncryptionKeyRotationDuration(1 << 62)
+		WithEncryptionKey(o.Key[:]).WithEncryptionKeyRotationDuration(keyLife)
 	if s.db, err = openBadger(bo); err != nil {
 		return nil, err
 	}

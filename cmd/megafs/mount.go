@@ -114,7 +114,7 @@ func mount(c *cli.Context) error {
 	} else {
 		l.release() // the serving process takes it; this only says at once who has it
 	}
-	store, err := openStore(&s.Profile, s.Profile.Embedded)
+	store, err := openStore(&s.Profile, s.Profile.Embedded && !s.Profile.known())
 	if err != nil {
 		return missing(err, &s.Profile)
 	}

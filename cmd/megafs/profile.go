@@ -68,6 +68,13 @@ func newProfile(url, state, cache string) (*profile, error) {
 	return p, nil
 }
 
+// known reports whether this machine has seen the vault before. Where one was, none is ever made: a store that hides a vault must not get
+// the user to fill a new one.
+func (p *profile) known() bool {
+	_, err := os.Stat(filepath.Join(p.State, "keyring"))
+	return err == nil
+}
+
 // remoteFlags are those that say which vault, and how it is unlocked.
 func remoteFlags() []cli.Flag {
 	return []cli.Flag{

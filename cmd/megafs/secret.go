@@ -150,6 +150,11 @@ func openStore(p *profile, create bool) (blob.Store, error) {
 
 // create makes a vault, with a passphrase from the flags, one that is offered on the terminal, or one in a key file.
 func create(c *cli.Context, p *profile, s blob.Store) (*crypto.Keyring, error) {
+	if list, err := os.ReadDir(p.Dir); err != nil {
+		return nil, err
+	} else if len(list) > 0 {
+		return nil, remote.E("make a vault", p.URL, remote.Exist, errors.New("the folder is not empty; a vault wants one of its own"))
+	}
 	cred, ok, err := given(c, p)
 	if err != nil {
 		return nil, err
@@ -230,10 +235,8 @@ func choose() (crypto.Secret, error) {
 // openRing returns the unlocked keyring of a profile's vault, making the embedded default at first use.
 func openRing(c *cli.Context, p *profile, s blob.Store) (ring *crypto.Keyring, err error) {
 	object, _, err := vault.ReadKeyring(c.Context, s, p.State)
-	if errors.Is(err, vault.ErrVaultMissing) && p.Embedded {
-		if _, serr := os.Stat(filepath.Join(p.State, "keyring")); serr != nil {
-			return create(c, p, s)
-		}
+	if errors.Is(err, vault.ErrVaultMissing) && p.Embedded && !p.known() {
+		return create(c, p, s)
 	}
 	if err != nil {
 		return nil, err

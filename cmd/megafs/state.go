@@ -103,10 +103,11 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// stale reports whether a mount of ours has lost the process that served it.
+// stale reports whether a mount of ours has lost the process that served it. It asks for what the kernel never keeps: attributes may
+// still be there.
 func stale(mnt string) bool {
-	var st unix.Stat_t
-	return errors.Is(unix.Stat(mnt, &st), unix.ENOTCONN)
+	var st unix.Statfs_t
+	return errors.Is(unix.Statfs(mnt, &st), unix.ENOTCONN)
 }
 
 // cleanStale takes away what a serving process left that died.

@@ -67,6 +67,9 @@ func umount(c *cli.Context) error {
 			return err
 		}
 	}
+	if fresh, _, err := find(c.Context, mnt); err == nil {
+		m = fresh
+	}
 	if err := detach(m.MountPoint, c.Bool("lazy")); err != nil {
 		if users := usersOf(m.MountPoint); len(users) > 0 {
 			err = remote.E("unmount", mnt, remote.Busy, fmt.Errorf("in use by %s; end them, or say --lazy", strings.Join(users, ", ")))

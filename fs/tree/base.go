@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -37,6 +38,10 @@ var (
 	metaBusy = []byte{keyMeta, 'b'}
 	metaForm = []byte{keyMeta, 'f'}
 )
+
+// keyLife is how long badger seals with one data key. It must be less than the time since 1970, or badger takes the key it does not have
+// for one that is young enough, and seals nothing.
+const keyLife = 10 * 365 * 24 * time.Hour
 
 // form is the layout's version; a base of another is begun anew.
 const form = 1
@@ -105,7 +110,7 @@ func tryBase(dir string, key []byte, memory int64) (*base, error) {
 		WithBlockCacheSize(memory / 4).WithIndexCacheSize(max(memory/8, 4<<20)).
 		WithValueLogFileSize(16 << 20).WithMetricsEnabled(false)
 	if len(key) > 0 && dir != "" {
-		o = o.WithEncryptionKey(key).WithEncryptionKeyRotationDuration(1 << 62)
+		o = o.WithEncryptionKey(key).WithEncryptionKeyRotationDuration(keyLife)
 	}
 	mark := filepath.Join(dir, "open")
 	if dir != "" {

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// layers says what each package may import of megafs. cmd may import all.
+var layers = map[string][]string{
+	"remote":            {},
+	"remote/wire":       {"remote"},
+	"remote/extent":     {"remote"},
+	"remote/remotetest": {"remote"},
+	"remote/blob":       {"remote"},
+	"remote/vault":      {"remote", "remote/wire", "remote/blob", "crypto"},
+	"crypto":            {},
+	"cache":             {"remote"},
+	"fs/journal":        {"remote"},
+	"fs/tree":           {"remote", "remote/wire", "remote/extent"},
+	"fs/writeback":      {"remote", "fs/tree", "fs/journal", "cache"},
+	"fs/volume":         {"remote", "remote/wire", "fs/tree", "fs/journal", "fs/writeback", "cache"},
+	"fs":                {"remote", "fs/volume"},
+}
+
+// TestImportsPointDownwards holds the packages against the layers.
+func TestImportsPointDownwards(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "megafs/...").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		f := strings.Fields(line)
+		pkg := strings.TrimPrefix(f[0], "megafs/")
+		if strings.HasPrefix(pkg, "cmd/") {
+			continue
+		}
+		may, ok := layers[pkg]
+		if !ok {
+			t.Errorf("package %s is in no layer", pkg)
+		}
+		for _, i := range f[1:] {
+			dep, ours := strings.CutPrefix(i, "megafs/")
+			if !ours {
+				continue
+			}
+			found := false
+			for _, m := range may {
+				found = found || m == dep
+			}
+			if !found {
+				t.Errorf("%s imports %s", pkg, dep)
+			}
+		}
+	}
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// bin is megafs, built once for all tests.
+var bin string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "megafs-bin")
+	if err == nil {
+		bin = filepath.Join(dir, "megafs")
+		var out []byte
+		if out, err = exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+			err = fmt.Errorf("%w\n%s", err, out)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// machine is a home with a vault in it, and a mount point.
+type machine struct {
+	t         *testing.T
+	home, mnt string
+	url       string // of the vault; empty: the embedded default
+	env       []string
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	if f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0); err != nil {
+		t.Skip("needs /dev/fuse: ", err)
+	} else {
+		f.Close()
+	}
+	m := &machine{t: t, home: t.TempDir()}
+	m.mnt = filepath.Join(m.home, "mnt")
+	if err := os.Mkdir(m.mnt, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.end)
+	return m
+}
+
+// end takes the mount away, however the test went.
+func (m *machine) end() {
+	if pid := m.pid(); pid > 0 {
+		defer exec.Command("kill", "-9", fmt.Sprint(pid)).Run()
+	}
+	exec.Command("umount", "-l", m.mnt).Run()
+	if m.t.Failed() {
+		logs, _ := filepath.Glob(filepath.Join(m.home, ".local/state/megafs/*/megafs.log"))
+		for _, l := range logs {
+			b, _ := os.ReadFile(l)
+			m.t.Logf("%s:\n%s", l, b)
+		}
+	}
+}
+
+// command makes a command that runs in the machine's home.
+func (m *machine) command(name string, args ...string) *exec.Cmd {
+	c := exec.Command(name, args...)
+	c.Env = append(os.Environ(), "HOME="+m.home, "XDG_RUNTIME_DIR="+m.home, "XDG_DATA_HOME=", "XDG_STATE_HOME=", "XDG_CACHE_HOME=", "XDG_CONFIG_HOME=")
+	c.Env = append(c.Env, m.env...)
+	return c
+}
+
+// megafs runs a command and returns its output and exit code.
+func (m *machine) megafs(args ...string) (out string, code int) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	c := m.command(bin, args...)
+	var b bytes.Buffer
+	c.Stdout, c.Stderr = &b, &b
+	if err := c.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- c.Wait() }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		c.Process.Kill()
+		m.t.Fatalf("megafs %s does not end", strings.Join(args, " "))
+	}
+	return b.String(), c.ProcessState.ExitCode()
+}
+
+// want runs a command that must end with a code, and say something.
+func (m *machine) want(code int, says string, args ...string) string {
+	m.t.Helper()
+	out, got := m.megafs(args...)
+	if got != code || !strings.Contains(out, says) {
+		m.t.Fatalf("megafs %s: exit code %d, want %d with %q:\n%s", strings.Join(args, " "), got, code, says, out)
+	}
+	return out
+}
+
+// sh runs a shell command, with the mount point as $M.
+func (m *machine) sh(script string) string {
+	m.t.Helper()
+	c := m.command("bash", "-euo", "pipefail", "-c", script)
+	c.Env = append(c.Env, "M="+m.mnt)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		m.t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return string(out)
+}
+
+func (m *machine) mount(args ...string) {
+	m.t.Helper()
+	if m.url != "" {
+		args = append(args, "--remote", m.url)
+	}
+	m.want(0, "is mounted on", append(append([]string{"mount"}, args...), m.mnt)...)
+}
+
+func (m *machine) umount() {
+	m.t.Helper()
+	m.want(0, "everything is sent", "umount", "--wait=2m", m.mnt)
+}
+
+// pid is the process that serves the mount, or 0.
+func (m *machine) pid() int {
+	out, err := m.command(bin, "status", "--json", m.mnt).Output()
+	var s struct{ PID int }
+	if err != nil || json.Unmarshal(out, &s) != nil {
+		return 0
+	}
+	return s.PID
+}
+
+// kill9 ends the serving process without warning.
+func (m *machine) kill9() {
+	m.t.Helper()
+	pid := m.pid()
+	if pid == 0 {
+		m.t.Fatal("nobody serves the mount")
+	}
+	exec.Command("kill", "-9", fmt.Sprint(pid)).Run()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err != nil {
+			return
+		}
+	}
+	m.t.Fatal("it does not die")
+}
+
+// dirs returns the machine's folders below ~/.local and ~/.cache that bear a name.
+func (m *machine) dirs(pattern string) []string {
+	d, _ := filepath.Glob(filepath.Join(m.home, pattern))
+	return d
+}
+
+// wipe removes folders.
+func (m *machine) wipe(pattern string) {
+	m.t.Helper()
+	d := m.dirs(pattern)
+	if len(d) == 0 {
+		m.t.Fatal("no folder", pattern)
+	}
+	for _, p := range d {
+		if err := os.RemoveAll(p); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+}
+
+// same compares a tree with its source, as rsync sees it.
+func (m *machine) same(src, dst string) {
+	m.t.Helper()
+	if out := m.sh(fmt.Sprintf("rsync -aniHc --delete %s/ %s/", src, dst)); out != "" {
+		lines := strings.SplitN(out, "\n", 11)
+		m.t.Fatalf("differs from its source:\n%s", strings.Join(lines[:min(10, len(lines))], "\n"))
+	}
+}
+
+// contains reports in which files below root some bytes are.
+func contains(t *testing.T, root string, needles ...string) {
+	t.Helper()
+	filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return nil
+		}
+		b, err := os.ReadFile(p)
+		if err != nil {
+			return nil
+		}
+		for _, n := range needles {
+			if bytes.Contains(b, []byte(n)) || strings.Contains(p, n) {
+				t.Errorf("%q is in %s", n, p)
+			}
+		}
+		return nil
+	})
+}
