@@ -73,7 +73,9 @@ func (v *invalidator) add(changes []volume.Change) {
 		}
 		if ch.Parent != 0 {
 			v.names[entry{ch.Parent, ch.Name}] = struct{}{}
-			v.inodes[ch.Parent] = v.inodes[ch.Parent] // its times and links
+			if _, known := v.inodes[ch.Parent]; !known {
+				v.inodes[ch.Parent] = false // its times and links
+			}
 		}
 		if len(v.inodes)+len(v.names) > v.most {
 			v.reset()

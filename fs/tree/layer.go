@@ -42,7 +42,6 @@ type content struct {
 	cut    uint64
 	cutSeq uint64
 	runs   *extent.Runs[Place]
-	bytes  uint64 // sum of journal bytes, roughly
 }
 
 func newContent() *content {

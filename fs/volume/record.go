@@ -106,7 +106,6 @@ type log struct {
 	noted   bool
 	seq     journal.Seq // of the last note
 	records []replayed
-	bytes   int64
 }
 
 type replayed struct {

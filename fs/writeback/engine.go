@@ -50,7 +50,6 @@ type Engine struct {
 	urgent  int           // somebody waits: nothing is kept back
 	state   State
 	failed  map[remote.Ino]Failure
-	paused  bool
 
 	// The goroutine's own.
 	noted   journal.Seq // the latest note's record

@@ -60,7 +60,6 @@ type walker struct {
 	parts   uint16                   // how many of them
 	from    remote.DeviceID
 	snap    link
-	known   bool // the walk began at a place whose devices are known
 }
 
 // step checks an entry against the chain and takes it. b is not nil when a batch is whole.
