@@ -233,7 +233,7 @@ func TestNeeded(t *testing.T) {
 	if !tr.Pending(4) || tr.Pending(2) {
 		t.Fatal("pending")
 	}
-	if g, err = tr.Freeze(nil); err != nil {
+	if _, err = tr.Freeze(nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := tr.Commit(remote.Batch{Pos: remote.Position{Seq: 2}, Ops: []remote.Op{fileOp(7, 100), link(1, "y", 7), fileOp(8, 0), link(1, "z", 8)}}); err != nil {

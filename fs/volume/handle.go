@@ -294,7 +294,8 @@ func (h *Handle) Seek(ctx context.Context, off uint64, hole bool) (uint64, error
 // copyStep is how much CopyRange takes on at once.
 const copyStep = 1 << 20
 
-// CopyRange copies bytes between files. Stored content is shared, not copied; what is only here is written again.
+// CopyRange copies bytes between files. Setuid and setgid are the caller's to clear, as with a write.
+// Stored content is shared, not copied; what is only here is written again.
 func (v *Volume) CopyRange(ctx context.Context, from *Handle, off uint64, to *Handle, off2, n uint64) (uint64, error) {
 	var done uint64
 	for done < n {
@@ -354,7 +355,7 @@ func (v *Volume) copyPart(ctx context.Context, from *Handle, off uint64, to *Han
 			return 0, err
 		}
 		a, now := dst.Attr, v.now()
-		a.Mode, a.Mtime, a.Ctime, a.Size = killed(a.Mode), now, now, max(a.Size, off2+shared)
+		a.Mtime, a.Ctime, a.Size = now, now, max(a.Size, off2+shared)
 		ops = append([]remote.Op{{Kind: remote.OpNode, Ino: to.ino, Attr: a}}, ops...)
 		return shared, v.change(ops...)
 	}
@@ -364,6 +365,6 @@ func (v *Volume) copyPart(ctx context.Context, from *Handle, off uint64, to *Han
 	if err != nil || m == 0 {
 		return 0, err
 	}
-	w, err := to.WriteAt(ctx, buf[:m], off2, true)
+	w, err := to.WriteAt(ctx, buf[:m], off2, false)
 	return uint64(w), err
 }
