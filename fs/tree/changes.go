@@ -45,8 +45,8 @@ func (t *Tree) Changes() []Changed {
 	return c
 }
 
-// Dirty reports whether an inode has changes that the remote does not have.
-func (t *Tree) Dirty(ino remote.Ino) bool {
+// Changed reports whether an inode has changes that the remote does not have.
+func (t *Tree) Changed(ino remote.Ino) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, l := range t.current().layers {
@@ -55,4 +55,15 @@ func (t *Tree) Dirty(ino remote.Ino) bool {
 		}
 	}
 	return false
+}
+
+// Dirty returns how many inodes have changes that the remote does not have.
+func (t *Tree) Dirty() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	n := len(t.live.inodes)
+	if t.frozen != nil {
+		n += len(t.frozen.inodes)
+	}
+	return n
 }

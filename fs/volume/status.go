@@ -121,7 +121,7 @@ func (v *Volume) Why(ctx context.Context, path string) (Why, error) {
 		}
 		w.Holes = n.Size - w.Dirty - w.Stored
 	}
-	if v.tree.Dirty(ino) {
+	if v.tree.Changed(ino) {
 		w.State, w.Reason = "waiting", "it was changed a moment ago; changes are sent about a second after the last one"
 		if v.isWriting(ino) {
 			w.Reason = "a program has it open for writing; it is sent when closed, or every 30 seconds"

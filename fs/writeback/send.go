@@ -34,6 +34,10 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 	}
 	e.set(func() { e.state.Uploading = total })
 	defer e.set(func() { e.state.Uploading = 0 })
+	// Whether the names fit is known before anything is uploaded for them.
+	if err := e.o.Tree.Check(append(p.Ops[:len(p.Ops):len(p.Ops)], p.Names...)); err != nil {
+		return remote.E("send changes", "", remote.Invalid, fmt.Errorf("what another machine changed contradicts what was changed here: %w", err))
+	}
 	ops := p.Ops
 	for _, w := range p.Inline {
 		b := make([]byte, w.Len)
@@ -63,9 +67,6 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 	base := e.o.Tree.Position()
 	b := remote.Batch{Pos: base, Ops: ops}
 	if len(ops) > 0 {
-		if err := e.o.Tree.Check(ops); err != nil {
-			return remote.E("send changes", "", remote.Conflict, err)
-		}
 		cctx, cancel := context.WithTimeout(ctx, e.o.Timeout)
 		defer cancel()
 		if err := e.o.Journal.Sync(cctx, journal.Seq(g.Upto)); err != nil {
@@ -220,14 +221,15 @@ func (e *Engine) Admit(ctx context.Context, n int64) error {
 	for {
 		s := e.o.Journal.Stat()
 		room := e.o.Journal.Room()
-		if s.Used < s.Limit/2 && room > n+reserve {
+		crowded := e.o.Tree.Dirty() > maxDirty
+		if s.Used < s.Limit/2 && room > n+reserve && !crowded {
 			return nil
 		}
 		e.mu.Lock()
 		wait, sent, commits := e.changed, e.state.Sent, e.state.Commits
 		e.mu.Unlock()
 		e.Kick()
-		if room > n+reserve+s.Limit/16 {
+		if room > n+reserve+s.Limit/16 && !crowded {
 			// A share of what sending these bytes takes, growing with the fill: 0 at half, some 50 ms a MiB when nearly full.
 			full := float64(s.Used-s.Limit/2) / float64(s.Limit/2)
 			pause := time.Duration(full * float64(n) / (1 << 20) * float64(50*time.Millisecond))
@@ -261,6 +263,9 @@ func (e *Engine) Admit(ctx context.Context, n int64) error {
 		e.mu.Unlock()
 	}
 }
+
+// maxDirty is how many inodes may have changes that are not sent: their differences lie in memory.
+const maxDirty = 150_000
 
 // reserve is room kept for names, attributes and notes when data fills the journal.
 const reserve = 4 << 20
