@@ -50,9 +50,10 @@ func FuzzObject(f *testing.F) {
 			if (err == nil) != (plain != nil) {
 				t.Errorf("%d bytes and %v", len(plain), err)
 			}
+			// Other fuzzing processes sealed the same with other random numbers, so it is what was sealed that counts.
 			known := false
-			for _, o := range sealed {
-				known = known || bytes.Equal(o, data)
+			for _, p := range [][]byte{pattern(700), append(pattern(20000), make([]byte, 2*ChunkSize-20000)...), pattern(ChunkSize + 1)} {
+				known = known || bytes.Equal(p, plain)
 			}
 			if err == nil && !known {
 				t.Error("an object that was not sealed opened")

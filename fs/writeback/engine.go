@@ -48,6 +48,7 @@ type Engine struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and renewed when anything below changes
 	urgent  int           // somebody waits: nothing is kept back
+	again   bool          // try at once, however often it failed
 	state   State
 	failed  map[remote.Ino]Failure
 
@@ -142,13 +143,18 @@ func (e *Engine) set(fn func()) {
 // Drain waits until the remote has all that the journal had up to record seq, and sends without keeping anything back meanwhile.
 // It fails early when something of it can't be sent.
 func (e *Engine) Drain(ctx context.Context, seq uint64) error {
-	e.set(func() { e.urgent++ })
+	// What failed before counts no more: the reason may be mended by now.
+	start := time.Now()
+	e.set(func() { e.urgent++; e.again = true })
 	defer e.set(func() { e.urgent-- })
 	for {
 		e.mu.Lock()
 		wait := e.changed
 		failed := len(e.failed)
 		last := e.state.Last
+		if e.state.LastTime.Before(start) {
+			last = nil
+		}
 		e.mu.Unlock()
 		if !e.o.Tree.Pending(seq) {
 			return nil
@@ -189,6 +195,11 @@ func (e *Engine) run(ctx context.Context) {
 		case <-e.kick:
 		}
 		now := time.Now()
+		e.mu.Lock()
+		if e.again {
+			again, e.again = now, false
+		}
+		e.mu.Unlock()
 		if !now.Before(again) {
 			wait, err := e.round(ctx, now, e.o.Poll > 0 && !now.Before(poll))
 			if e.o.Poll > 0 && !now.Before(poll) {
