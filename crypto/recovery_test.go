@@ -99,7 +99,7 @@ func TestPassphrase(t *testing.T) {
 func TestStrength(t *testing.T) {
 	for _, s := range []string{"", "a", "password", "P@ssw0rd!", "Passw0rd2024!", "letmein123", "qwertyuiopasdfghjkl", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 		"12345678901234567890", "abcdefghijklmnopqrstuvwxyz", "abababababababababab", "passwordpassword", "summer2025", "Monkey-Dragon-Master-1999",
-		"correct horse battery staple", "hello hello hello hello hello hello", "Tr0ub4dor&3", "mississippi", "ñandú", "\xff\xfe", "nul\x00" + testPhrase} {
+		"correct horse battery staple", "purple kitchen garden bottle", "lantern-window-gravel-ointment", "hello hello hello hello hello hello", "Tr0ub4dor&3", "mississippi", "ñandú", "\xff\xfe", "nul\x00" + testPhrase} {
 		if bits := Strength(phrase(s)); bits >= MinBits {
 			t.Errorf("%q counts as %.1f bits", s, bits)
 		}
@@ -107,7 +107,7 @@ func TestStrength(t *testing.T) {
 			t.Errorf("%q: %v", s, err)
 		}
 	}
-	for _, s := range []string{"x7$Kq2!vRzW9", "gT4pLw9ZkQ2xVb", "lantern horse gravel ointment velvet crumb",
+	for _, s := range []string{"x7$Kq2!vRzW9", "gT4pLw9ZkQ2xVb", "correct horse battery staple gravel ointment", "lantern horse gravel ointment velvet crumb",
 		"Kühlschrank Fahrrad Gewitter Tapete Ameise Lampion", "8f14e45fceea167a5a36dedd4bea2543"} {
 		if bits := Strength(phrase(s)); bits < MinBits {
 			t.Errorf("%q counts as %.1f bits only", s, bits)

@@ -16,8 +16,8 @@ const redacted = "[secret]"
 //
 // The bytes are behind two pointers on purpose: fmt cannot call methods on
 // unexported struct fields and walks them by reflection instead, but it prints a
-// nested pointer as an address and does not follow it. (It does follow the first one for verbs that
-// make no sense for a pointer.)
+// nested pointer as an address and does not follow it. It does follow the first one
+// for verbs that make no sense for a pointer, such as %s.
 type Secret struct{ box *secretBytes }
 
 type secretBytes struct{ b *[]byte }

@@ -81,6 +81,8 @@ func runsBits(runes []rune) (bits float64) {
 			bits += lettersBits(runes[:n], run)
 		case kind == kindDigit:
 			bits += digitsBits(run)
+		case len(run) == 1 && strings.ContainsRune(" -_.", run[0]):
+			bits++ // what one puts between words
 		default:
 			bits += charsBits(run, 5)
 		}
@@ -166,5 +168,4 @@ var commonWords = strings.Fields(`
 	master dragon monkey shadow sunshine princess football baseball superman batman love iloveyou
 	money qwerty qwertz azerty asdf abc abcd vault mega megafs key keys open changeme default access
 	server backup january february march april may june july august september october november
-	december spring summer autumn winter monday friday the and my is you
-	correct horse battery staple`)
+	december spring summer autumn winter monday friday the and my is you`)

@@ -247,8 +247,10 @@ func modelRun(t *testing.T, seed uint64) {
 		case k < 4:
 			// Power cut: what was synced survives, of the rest a prefix.
 			t.Log(step, "power cut")
+			b.store.SetDeaf(true)
 			cut := b.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
 			b.Volume.Close(ctx)
+			b.store.SetDeaf(false)
 			b.disk = cut
 			if b.cache != "" && rng.IntN(2) == 0 {
 				b.cache = t.TempDir()

@@ -20,6 +20,15 @@ type Store struct {
 	devices uint32
 
 	fail func(ctx context.Context, call string) error
+	deaf bool
+}
+
+// SetDeaf makes the store take nothing more, from this moment on, not even from a call under way: a machine that loses its power
+// does nothing afterwards.
+func (s *Store) SetDeaf(deaf bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deaf = deaf
 }
 
 // SetFail sets what is asked before each call ("load", "store", "commit", "committed", "fetch", "snapshot", "usage"); its error is the
@@ -160,6 +169,10 @@ func (m *Mem) Commit(ctx context.Context, base remote.Position, ops []remote.Op)
 		return base, err
 	}
 	m.s.mu.Lock()
+	if m.s.deaf {
+		m.s.mu.Unlock()
+		return base, remote.E("commit", "", remote.Unreachable, nil)
+	}
 	if m.s.batches[len(m.s.batches)-1].Pos != base {
 		m.s.mu.Unlock()
 		return base, remote.E("commit", "", remote.Conflict, nil)
