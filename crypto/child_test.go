@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -83,12 +86,22 @@ func TestUnlockInBadChild(t *testing.T) {
 	}
 }
 
-// A grandchild keeps the pipes open: the end of ctx must be the end all the same.
+// A grandchild keeps the pipes open until the test ends: the end of ctx must be the
+// end of the wait all the same.
 func TestUnlockInChildOfShell(t *testing.T) {
 	object, recovery, _ := testKeyring(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Skip(err)
+	}
+	defer func() { // let cat read to the end; nobody has it open if it never ran
+		if f, err := os.OpenFile(fifo, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil {
+			f.Close()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
-	_, err := UnlockInChild(ctx, []string{"/bin/sh", "-c", "/bin/sleep 5; exit 0"}, object, Credential{Recovery: recovery})
+	_, err := UnlockInChild(ctx, []string{"/bin/sh", "-c", `/bin/cat "$0"; exit 0`, fifo}, object, Credential{Recovery: recovery})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("grandchild: %v", err)
 	}

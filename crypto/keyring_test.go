@@ -2,6 +2,7 @@ package crypto
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -304,6 +305,118 @@ func TestCommitmentBeforeCiphertext(t *testing.T) {
 	s.sealedKRK()[0] ^= 1
 	if _, err := s.unwrap(cred, VaultID(object[8:40])); !errors.Is(err, ErrUnlock) {
 		t.Errorf("wrong ciphertext: %v", err)
+	}
+}
+
+// hkdfOf is HKDF-SHA-256 by its definition, beside the one in use.
+func hkdfOf(salt, ikm, info []byte, n int) (okm []byte) {
+	sum := func(key []byte, data ...[]byte) []byte {
+		m := hmac.New(sha256.New, key)
+		for _, d := range data {
+			m.Write(d)
+		}
+		return m.Sum(nil)
+	}
+	prk := sum(salt, ikm)
+	var block []byte
+	for i := byte(1); len(okm) < n; i++ {
+		block = sum(prk, block, info, []byte{i})
+		okm = append(okm, block...)
+	}
+	return okm[:n]
+}
+
+// TestSlotFormat reads the slots of a keyring, and the header of its body, as the vault
+// format describes them, byte by byte and without the code under test.
+func TestSlotFormat(t *testing.T) {
+	plain, recovery, r := testKeyring(t)
+	sk := NewVaultSecret()
+	withSecret, _, err := r.RepassWithSecret(phrase(testPhrase), sk, DefaultKDF)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vid, krk := r.Vault(), r.KRK().Bytes()
+	for _, object := range [][]byte{plain, withSecret} {
+		if string(object[:8]) != "MGK1\x00\x01\x00\x01" || !bytes.Equal(object[8:40], vid[:]) || binary.BigEndian.Uint16(object[48:]) != 2 {
+			t.Fatalf("clear part %x", object[:50])
+		}
+		generation, rest := object[40:48], object[50:]
+		for range 2 {
+			n := int(binary.BigEndian.Uint16(rest))
+			slot := rest[2 : 2+n]
+			rest = rest[2+n:]
+			hdr, commitment, sealed := slot[:n-80], slot[n-80:n-48], slot[n-48:]
+			var ikm []byte
+			switch hdr[0] {
+			case 1, 3:
+				if hdr[1] != 1 || !bytes.Equal(hdr[50:61], []byte{0, 0, 0, 3, 0, 4, 0, 0, 4, 0, 6}) || string(hdr[61:]) != "laptop" {
+					t.Fatalf("slot header %x", hdr)
+				}
+				if ikm, err = DefaultKDF.derive(phrase(testPhrase), hdr[18:50]); err != nil || len(ikm) != 64 {
+					t.Fatal(len(ikm), err)
+				}
+				if hdr[0] == 3 {
+					ikm = append(ikm, sk.Bytes()...)
+				}
+			case 2:
+				if hdr[1] != 2 || !bytes.Equal(hdr[50:59], make([]byte, 9)) {
+					t.Fatalf("slot header %x", hdr)
+				}
+				ikm = recovery.Bytes()
+			default:
+				t.Fatalf("slot type %d", hdr[0])
+			}
+			salt := append(append([]byte("megafs-vault/1 slot\x00"), vid[:]...), hdr[0])
+			hash := sha256.Sum256(hdr)
+			okm := hkdfOf(salt, ikm, append([]byte("megafs-vault/1 slot-wrap\x00"), hash[:]...), 76)
+			if !bytes.Equal(okm[32:64], commitment) {
+				t.Errorf("slot type %d has another commitment", hdr[0])
+			}
+			got, err := newGCM(okm[:32]).Open(nil, okm[64:], sealed, append(bytes.Clone(hdr), vid[:]...))
+			if err != nil || !bytes.Equal(got, krk) {
+				t.Errorf("slot type %d: %v", hdr[0], err)
+			}
+		}
+		if string(rest[:6]) != "MGV1\x01\x01" || !bytes.Equal(rest[8:12], make([]byte, 4)) {
+			t.Fatalf("body header %x", rest[:16])
+		}
+		class := hkdfOf(append([]byte("megafs-vault/1 krk\x00"), vid[:]...), krk, []byte("megafs-vault/1 class\x00\x01\x00\x00\x00\x00"), 32)
+		// Expanding from class: a PRK already, so only the second half of HKDF.
+		okm := expand(class, 76, []byte("megafs-vault/1 object\x00"), rest[:48], generation)
+		if !bytes.Equal(okm[32:64], rest[48:80]) {
+			t.Error("keyring body has another commitment")
+		}
+	}
+}
+
+// TestKeyringOwnsItsKey checks that the KRK given to OpenKeyring stays its caller's.
+func TestKeyringOwnsItsKey(t *testing.T) {
+	object, _, r := testKeyring(t)
+	krk := r.KRK()
+	opened, err := OpenKeyring(object, krk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	krk.Wipe()
+	opened.KRK().Wipe()
+	if !opened.KRK().Equal(r.KRK()) || opened.KRK().Len() != keySize {
+		t.Error("wiping a copy of the KRK wiped the keyring's")
+	}
+}
+
+// TestKeyringOfAnEpoch seals a body with the right key under an epoch, which no writer does.
+func TestKeyringOfAnEpoch(t *testing.T) {
+	object, _, r := testKeyring(t)
+	p, err := parseKeyring(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []uint32{0, 1} {
+		sealed, _ := krkKeys(r.vault, r.krk).seal(ClassKeyring, e, u64(1), r.encodeBody(sha256.Sum256(p.clear)))
+		made := append(bytes.Clone(object[:len(object)-len(p.body)]), sealed...)
+		if _, err := OpenKeyring(made, r.KRK()); (err == nil) != (e == 0) || err != nil && !errors.Is(err, ErrKeyringTampered) {
+			t.Errorf("epoch %d: %v", e, err)
+		}
 	}
 }
 

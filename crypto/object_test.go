@@ -273,7 +273,10 @@ func TestChunksBelongToTheirPlace(t *testing.T) {
 	flipped[100] ^= 1
 	other := idA
 	other[31] ^= 1
+	beyond := 1 // beyond what fits the index in the nonce, where int does
+	beyond <<= 32
 	for what, err := range map[string]error{
+		"index of 2^32":   k.OpenChunk(idA, 1, 4, beyond, chunk(a, 0), dst),
 		"another index":   k.OpenChunk(idA, 1, 4, 1, chunk(a, 0), dst),
 		"another count":   k.OpenChunk(idA, 1, 5, 0, chunk(a, 0), dst),
 		"another id":      k.OpenChunk(other, 1, 4, 0, chunk(a, 0), dst),
@@ -335,6 +338,15 @@ func TestNothingStandsForAnother(t *testing.T) {
 			t.Errorf("%v as of epoch 3: %v", c, err)
 		}
 	}
+}
+
+// TestContentIsPadded seals what no writer does, content that ends within a chunk.
+func TestContentIsPadded(t *testing.T) {
+	k := testKeys(1)
+	h := header{class: ClassContent, last: 99, epoch: 1, chunks: 1, id: ID{1}}
+	c, commitment := newChunkCipher(k.first().class[ClassContent][:], &h, nil)
+	object := c.seal(append(h.appendPrefix(nil), commitment...), pattern(100), 0)
+	mustNotOpen(t, k, ClassContent, nil, object, "unpadded content")
 }
 
 // TestLengthBeforeAllocation checks that a header cannot make Open allocate.
@@ -420,7 +432,7 @@ func TestCipherTableCollision(t *testing.T) {
 		id     ID
 		epoch  uint32
 		chunks uint16
-	}{{id, 1, 3}, {far, 1, 3}, {id, 2, 3}, {id, 1, 2}, {id, 1, 3}} {
+	}{{id, 1, 3}, {far, 1, 3}, {id, 1, 3}, {id, 2, 3}, {id, 1, 3}, {id, 1, 2}, {id, 1, 3}} { // neighbours differ in one thing
 		e, _ := k.epoch(v.epoch)
 		object := e.object(ClassContent).sealAs(v.id, ClassContent, v.epoch, nil, pattern(int(v.chunks)*ChunkSize))
 		for range 2 {
