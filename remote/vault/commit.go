@@ -21,6 +21,9 @@ func (v *Vault) Commit(ctx context.Context, base remote.Position, ops []remote.O
 	}
 	v.commitMu.Lock()
 	defer v.commitMu.Unlock()
+	if _, n := v.Device(); n == 0 {
+		return base, remote.E("commit", "", remote.Stale, errors.New("this machine's number in the vault is another's now; mount again to get a new one"))
+	}
 	return v.commit(ctx, base, split(ops))
 }
 
@@ -53,7 +56,7 @@ func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry
 	}
 	v.mu.Lock()
 	switch {
-	case v.o.ReadOnly || v.ring.ReadOnly():
+	case v.o.ReadOnly || v.keyring().ReadOnly():
 		v.mu.Unlock()
 		return base, remote.E("commit", "", remote.ReadOnly, nil)
 	case v.trust.Violation != "":
@@ -65,19 +68,34 @@ func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry
 		return base, remote.E("commit", "", remote.Conflict, nil)
 	}
 	at, own := v.head, v.trust.Own
+	v.mu.Unlock()
+	// Nothing is built on an entry that the store does not have as it was.
+	switch err := v.stands(ctx, at); {
+	case errors.Is(err, errUnknown):
+		return base, remote.E("commit", "", remote.Conflict, err)
+	case err != nil:
+		return base, err
+	}
+	v.mu.Lock()
 	sealed := make([][]byte, len(parts))
 	for i, e := range parts {
 		e.seq, e.prev = at.Seq+1, at.Hash
 		e.device, e.dev = v.trust.Device, link{own.Seq + 1, own.Hash}
 		e.time = v.o.Clock().UnixNano()
-		e.keyring = link{v.ring.Generation(), v.ring.Hash()}
+		e.keyring = link{v.keyring().Generation(), v.keyring().Hash()}
 		e.snap = v.snap
 		sealed[i] = e.seal(v.keys)
 		at = link{e.seq, e.hash}
 		own = link{own.Seq + 1, e.hash}
 	}
 	// Should this machine die before it hears that the commit took place, it knows it for its own by this.
-	v.trust.Pending = &pending{parts[0].hash, uint64(len(parts))}
+	p := pending{}
+	if v.trust.Pending != nil {
+		p = *v.trust.Pending
+	}
+	p.First = append(p.First[max(0, len(p.First)+1-maxPending):len(p.First):len(p.First)], parts[0].hash)
+	p.Parts = max(p.Parts, uint64(len(parts)))
+	v.trust.Pending = &p
 	err := v.save()
 	v.mu.Unlock()
 	if err != nil {

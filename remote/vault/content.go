@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -105,7 +106,12 @@ func (v *Vault) Store(ctx context.Context, pieces []remote.Piece, stored func(re
 			sealed, id := v.keys.Seal(crypto.ClassContent, nil, plain)
 			ref := remote.Ref{Object: remote.ObjectID(id), Epoch: v.keys.Epoch(), Chunks: uint16((p.size + remote.ChunkSize - 1) / remote.ChunkSize)}
 			// The name is drawn for these bytes alone: should it be taken, they are there already, by a try whose answer was lost.
-			if err := v.store.Put(ctx, contentName(ref.Object), sealed); err != nil && !remote.Is(err, remote.Exist) {
+			name := contentName(ref.Object)
+			if err := v.store.Put(ctx, name, sealed); remote.Is(err, remote.Exist) {
+				if there, err := v.store.Get(ctx, name, int64(len(sealed))); err != nil || !bytes.Equal(there, sealed) {
+					return remote.E("store", name, remote.Other, errors.Join(ErrStoreContract, err))
+				}
+			} else if err != nil {
 				return err
 			}
 			if stored != nil {

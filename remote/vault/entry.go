@@ -124,8 +124,14 @@ func openEntry(k *crypto.Keys, seq uint64, sealed []byte) (*entry, error) {
 		return nil, opened("open log entry", name, err)
 	}
 	e, err := decodeEntry(k.Vault(), seq, body)
+	if errors.Is(err, ErrUnsupported) {
+		return nil, remote.E("read log entry", name, remote.NotSupported, err)
+	}
 	if err != nil {
 		return nil, bad("read log entry", name, ErrInvalidEntry, err)
+	}
+	if epoch, err := k.EpochOf(sealed); err != nil || epoch != e.epoch {
+		return nil, bad("read log entry", name, ErrEpochDowngrade, err)
 	}
 	e.hash = entryHash(sealed)
 	return e, nil
@@ -176,7 +182,7 @@ func decodeEntry(vid crypto.VaultID, seq uint64, b []byte) (*entry, error) {
 	case entryKeyring:
 		e.about = r.link()
 	default:
-		return nil, fmt.Errorf("type %d", e.typ)
+		return nil, fmt.Errorf("%w: type %d", ErrUnsupported, e.typ)
 	}
 	if r.short {
 		return nil, errors.New("ends too early")

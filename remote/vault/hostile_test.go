@@ -473,7 +473,7 @@ func TestP4_V36Blends(t *testing.T) {
 	w.store.Restore(base)
 	b, bpos, _ := w.second(t)
 	bpos = commits(t, b, bpos, 20, 1)
-	bpos = commits(t, b, bpos, 21, 6)
+	commits(t, b, bpos, 21, 6)
 	y := w.store.Clone()
 	for name, c := range map[string]struct{ snap, log *blob.MemStore }{"snapshot of x": {x, y}, "log of x": {y, x}} {
 		w.store.Restore(c.log)

@@ -15,7 +15,7 @@ func (v *Vault) AddKeyring(ctx context.Context, base remote.Position, object []b
 	v.commitMu.Lock()
 	defer v.commitMu.Unlock()
 	gen := next.Generation()
-	if gen != v.ring.Generation()+1 || next.PrevHash() != v.ring.Hash() {
+	if gen != v.keyring().Generation()+1 || next.PrevHash() != v.keyring().Hash() {
 		return base, remote.E("add keyring", keyringName(gen), remote.Invalid, errors.New("it does not follow the one in force"))
 	}
 	if err := v.store.Put(ctx, keyringName(gen), object); err != nil {
@@ -28,10 +28,8 @@ func (v *Vault) AddKeyring(ctx context.Context, base remote.Position, object []b
 	if !bytes.Equal(back, object) {
 		return base, bad("add keyring", keyringName(gen), ErrTampered, nil)
 	}
-	old := v.ring.Generation()
-	v.mu.Lock()
-	v.ring, v.keys = next, next.Keys()
-	v.mu.Unlock()
+	old := v.keyring().Generation()
+	v.ring.Store(next)
 	pos, err := v.commit(ctx, base, []*entry{{typ: entryKeyring, parts: 1, about: link{gen, next.Hash()}}})
 	if err != nil {
 		return base, err
@@ -47,4 +45,35 @@ func (v *Vault) AddKeyring(ctx context.Context, base remote.Position, object []b
 		return pos, err
 	}
 	return pos, v.store.Delete(ctx, keyringName(old))
+}
+
+// renew takes the keyring that an entry names, when another machine made it: the passphrase was changed there. A store that does not show it
+// hides it.
+func (v *Vault) renew(ctx context.Context, named link) error {
+	name := keyringName(named.Seq)
+	object, err := v.store.Get(ctx, name, keyringLimit)
+	if remote.Is(err, remote.NotExist) {
+		// A later one may have taken its place.
+		if object, _, err = ReadKeyring(ctx, v.store, ""); err == nil {
+			h, herr := crypto.ReadKeyringHeader(object)
+			if herr != nil || h.Generation <= named.Seq {
+				return bad("follow the log", name, ErrKeyringRollback, nil)
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	ring, err := crypto.OpenKeyring(object, v.keyring().KRK())
+	if err != nil {
+		return opened("open keyring", name, err)
+	}
+	switch {
+	case ring.Generation() < named.Seq, ring.Generation() == named.Seq && ring.Hash() != named.Hash:
+		return bad("follow the log", name, ErrKeyringTampered, nil)
+	case ring.Keys().Epoch() != v.keys.Epoch():
+		return remote.E("follow the log", name, remote.NotSupported, errors.Join(ErrUnsupported, errors.New("the keys were rotated; mount again")))
+	}
+	v.ring.Store(ring)
+	return KeepKeyring(v.o.StateDir, object)
 }

@@ -95,7 +95,7 @@ func (v *Vault) Snapshot(ctx context.Context, pos remote.Position, ops func(yiel
 	v.commitMu.Lock()
 	defer v.commitMu.Unlock()
 	v.mu.Lock()
-	r := &root{at: link(pos), keyring: link{v.ring.Generation(), v.ring.Hash()}, prev: v.snap}
+	r := &root{at: link(pos), keyring: link{v.keyring().Generation(), v.keyring().Hash()}, prev: v.snap}
 	current := v.end == link(pos) && v.head == v.end
 	v.mu.Unlock()
 	if !current {
@@ -210,6 +210,13 @@ func (v *Vault) root(ctx context.Context, c candidate) (*root, error) {
 // loadFresh begins anew: at the newest snapshot that is whole, or at the first entry.
 func (v *Vault) loadFresh(ctx context.Context, sink remote.Sink) (remote.Position, error) {
 	none := remote.Position{}
+	// A store that went back is found out before it is asked for anything.
+	v.mu.Lock()
+	trusted := v.trust.Head
+	v.mu.Unlock()
+	if err := v.stands(ctx, trusted); err != nil {
+		return none, err
+	}
 	list, err := v.candidates(ctx)
 	if err != nil {
 		return none, err
@@ -224,9 +231,6 @@ func (v *Vault) loadFresh(ctx context.Context, sink remote.Sink) (remote.Positio
 		switch {
 		case err == nil:
 			pos := remote.Position(r.at)
-			v.mu.Lock()
-			trusted := v.trust.Head
-			v.mu.Unlock()
 			if trusted.Seq > 0 && trusted.Seq < r.at.Seq {
 				if err := v.descends(ctx, trusted, r.at); err != nil {
 					return none, err
@@ -272,7 +276,7 @@ func (v *Vault) descends(ctx context.Context, from, to link) error {
 		if f.err != nil {
 			return f.err
 		}
-		if _, _, err := w.step(f.sealed); err != nil {
+		if _, _, err := w.step(ctx, f.sealed); err != nil {
 			return v.violated(err)
 		}
 	}

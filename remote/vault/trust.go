@@ -32,11 +32,14 @@ type trust struct {
 	Accepted    []string        `json:"accepted,omitempty"`  // violations somebody accepted
 }
 
-// pending is a commit that was sent and not seen to have taken place.
+// pending is what was sent since the last commit that is known to have taken place, one try after the other. One of them may have taken place.
 type pending struct {
-	First [32]byte `json:"first"` // the hash of its first entry
-	Parts uint64   `json:"parts"`
+	First [][32]byte `json:"first"` // the hashes of their first entries
+	Parts uint64     `json:"parts"` // of the one that has most
 }
+
+// maxPending is how many tries are remembered.
+const maxPending = 64
 
 const trustMagic = "MGT1"
 

@@ -8,14 +8,17 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"megafs/crypto"
 	"megafs/remote"
 	"megafs/remote/blob"
+	"megafs/remote/wire"
 )
 
 // Options of an open vault.
@@ -33,7 +36,7 @@ type Options struct {
 type Vault struct {
 	store blob.Store
 	keys  *crypto.Keys
-	ring  *crypto.Keyring
+	ring  atomic.Pointer[crypto.Keyring] // the generation in force; keys are the same as long as none are rotated
 	o     Options
 
 	commitMu sync.Mutex // one commit at a time; taken before mu
@@ -46,6 +49,7 @@ type Vault struct {
 	devices map[remote.DeviceID]link
 	snap    link
 	gapSeen bool // the end of the log was looked behind once
+	stood   link // the place that was last found to stand as it was
 	savedAt time.Time
 }
 
@@ -54,6 +58,7 @@ var _ remote.Remote = (*Vault)(nil)
 const (
 	keyringPrefix = "k/"
 	keyringLimit  = 64 << 10
+	keyringTries  = 16
 )
 
 func keyringName(gen uint64) string { return fmt.Sprintf("%s%016x", keyringPrefix, gen) }
@@ -73,17 +78,23 @@ func keyringCopy(stateDir string) string { return filepath.Join(stateDir, "keyri
 // ReadKeyring returns the newest keyring object of a store. When the store does not answer and stateDir has a copy, that is returned and offline is true.
 // A store without one is ErrVaultMissing: nothing here ever offers to make a vault where one was expected.
 func ReadKeyring(ctx context.Context, s blob.Store, stateDir string) (object []byte, offline bool, err error) {
-	var newest uint64
+	// The newest few that are listed; a name that nothing stands behind hides none.
+	var newest []uint64
 	err = s.List(ctx, keyringPrefix, "", func(i blob.Info) error {
-		if n, ok := number(i.Name, keyringPrefix); ok {
-			newest = max(newest, n)
+		if n, ok := number(i.Name, keyringPrefix); ok && !slices.Contains(newest, n) {
+			newest = append(newest, n)
+			slices.Sort(newest)
+			newest = newest[max(0, len(newest)-keyringTries):]
 		}
 		return nil
 	})
-	if err == nil && newest > 0 {
-		object, err = s.Get(ctx, keyringName(newest), keyringLimit)
+	for i := len(newest) - 1; i >= 0 && err == nil; i-- {
+		object, err = s.Get(ctx, keyringName(newest[i]), keyringLimit)
 		if err == nil {
 			return object, false, nil
+		}
+		if remote.Is(err, remote.NotExist) && i > 0 {
+			err = nil
 		}
 	}
 	if remote.Is(err, remote.Unreachable) || remote.Is(err, remote.Timeout) {
@@ -139,17 +150,20 @@ func newVault(s blob.Store, o Options) *Vault {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	v := &Vault{store: s, keys: o.Keyring.Keys(), ring: o.Keyring, o: o, devices: map[remote.DeviceID]link{}}
+	v := &Vault{store: s, keys: o.Keyring.Keys(), o: o, devices: map[remote.DeviceID]link{}}
+	v.ring.Store(o.Keyring)
 	v.head.Hash = genesis(v.keys.Vault())
 	v.end = v.head
 	return v
 }
 
+func (v *Vault) keyring() *crypto.Keyring { return v.ring.Load() }
+
 // fresh is the memory of a machine that has seen nothing yet.
 func (v *Vault) fresh() *trust {
 	t := &trust{
 		Vault: v.keys.Vault(), Fingerprint: v.keys.Fingerprint(),
-		Keyring: link{v.ring.Generation(), v.ring.Hash()}, Head: link{0, genesis(v.keys.Vault())},
+		Keyring: link{v.keyring().Generation(), v.keyring().Hash()}, Head: link{0, genesis(v.keys.Vault())},
 	}
 	rand.Read(t.Device[:])
 	return t
@@ -180,7 +194,7 @@ func Open(ctx context.Context, s blob.Store, o Options) (*Vault, error) {
 			return nil, err
 		}
 	}
-	gen, hash := v.ring.Generation(), v.ring.Hash()
+	gen, hash := v.keyring().Generation(), v.keyring().Hash()
 	switch {
 	case t.Vault != v.keys.Vault():
 		return nil, bad("open vault", "", ErrVaultReplaced, nil)
@@ -188,7 +202,7 @@ func Open(ctx context.Context, s blob.Store, o Options) (*Vault, error) {
 		return nil, bad("open vault", keyringName(gen), ErrKeyringRollback, nil)
 	case gen == t.Keyring.Seq && hash != t.Keyring.Hash:
 		return nil, bad("open vault", keyringName(gen), ErrKeyringTampered, nil)
-	case gen == t.Keyring.Seq+1 && v.ring.PrevHash() != t.Keyring.Hash:
+	case gen == t.Keyring.Seq+1 && v.keyring().PrevHash() != t.Keyring.Hash:
 		return nil, bad("open vault", keyringName(gen), ErrKeyringTampered, errors.New("it does not follow the one that was seen before"))
 	}
 	v.trust, v.snap = t, t.Snap
@@ -225,11 +239,11 @@ func (v *Vault) Info() Info {
 	defer v.mu.Unlock()
 	vid := v.keys.Vault()
 	i := Info{
-		Vault: fmt.Sprintf("%x", vid[:]), Created: v.ring.Created(), Keyring: v.ring.Generation(), Epoch: v.keys.Epoch(),
+		Vault: fmt.Sprintf("%x", vid[:]), Created: v.keyring().Created(), Keyring: v.keyring().Generation(), Epoch: v.keys.Epoch(),
 		Head: v.trust.Head.Seq, HeadHash: fmt.Sprintf("%x", v.trust.Head.Hash[:]), Snapshot: v.snap.Seq,
 		Device: fmt.Sprintf("%x", v.trust.Device[:]), DeviceNo: v.trust.Number, Violation: v.trust.Violation,
 	}
-	for _, s := range v.ring.Slots() {
+	for _, s := range v.keyring().Slots() {
 		i.Slots = append(i.Slots, s.Type.String())
 	}
 	return i
@@ -248,7 +262,13 @@ func (v *Vault) Register(ctx context.Context, base remote.Position, next uint32)
 	if n != 0 {
 		return base, nil
 	}
-	pos, err := v.Commit(ctx, base, []remote.Op{{Kind: remote.OpDevice, Device: id, Number: next}})
+	op := remote.Op{Kind: remote.OpDevice, Device: id, Number: next}
+	if err := wire.Check(&op); err != nil {
+		return base, err
+	}
+	v.commitMu.Lock()
+	defer v.commitMu.Unlock()
+	pos, err := v.commit(ctx, base, split([]remote.Op{op}))
 	if err != nil {
 		return base, err
 	}

@@ -132,7 +132,7 @@ func TestBigBatches(t *testing.T) {
 	if bpos != pos || len(m.ops) != 2 {
 		t.Fatal("half a batch was told:", bpos, len(m.ops))
 	}
-	if bpos, err = b.Commit(ctx, bpos, []remote.Op{{Kind: remote.OpDevice, Device: remote.DeviceID{1}, Number: 2}}); err != nil {
+	if bpos, err = b.Register(ctx, bpos, 2); err != nil {
 		t.Fatal(err)
 	}
 	m, cpos := load(t, w.open(w.store, t.TempDir()), remote.Position{})
@@ -513,10 +513,12 @@ func TestP4Keyring(t *testing.T) {
 	if _, err := Open(ctx, w.store, Options{StateDir: w.state, Keyring: w.ring}); !errors.Is(err, ErrKeyringRollback) {
 		t.Error("V41, known:", err)
 	}
-	// A machine that knows nothing finds out by the log.
+	// A machine that knows nothing finds out by the log, when the store hides the new one.
+	w.store.Poke(keyringName(2), nil)
 	b := w.open(w.store, t.TempDir())
 	_, err = b.Load(ctx, remote.Position{}, &memory{})
 	wantErr(t, err, ErrKeyringRollback)
+	w.store.Poke(keyringName(2), object)
 	w.ring = next
 	load(t, w.open(w.store, w.state), remote.Position{})
 }

@@ -121,19 +121,19 @@ func (v *Vault) verifyKeyrings(ctx context.Context, r *verifier) error {
 			}
 			return err
 		}
-		ring, err := crypto.OpenKeyring(b, v.ring.KRK())
+		ring, err := crypto.OpenKeyring(b, v.keyring().KRK())
 		switch {
 		case err != nil:
 			r.damage(i.Name, opened("open keyring", i.Name, err))
 		case ring.Generation() != n || ring.Vault() != v.keys.Vault():
 			r.damage(i.Name, ErrKeyringTampered)
-		case n == v.ring.Generation():
-			found = ring.Hash() == v.ring.Hash()
+		case n == v.keyring().Generation():
+			found = ring.Hash() == v.keyring().Hash()
 		}
 		return nil
 	})
 	if err == nil && !found {
-		r.damage(keyringName(v.ring.Generation()), ErrMissing)
+		r.damage(keyringName(v.keyring().Generation()), ErrMissing)
 	}
 	return err
 }
@@ -172,7 +172,7 @@ func (v *Vault) verifyLog(ctx context.Context, r *verifier) (announced []*entry,
 				broken = false
 			}
 		} else {
-			e, _, err = w.step(f.sealed)
+			e, _, err = w.step(ctx, f.sealed)
 		}
 		if err != nil {
 			r.damage(logName(seq), err)
@@ -187,8 +187,7 @@ func (v *Vault) verifyLog(ctx context.Context, r *verifier) (announced []*entry,
 			announced = append(announced, e)
 		}
 	}
-	err = v.lookBehind(ctx, w.at.Seq)
-	if err != nil {
+	if _, err := v.lookBehind(ctx, w.at.Seq); err != nil {
 		r.damage(logName(w.at.Seq+1), err)
 	}
 	return announced, nil
