@@ -150,10 +150,10 @@ func TestLifeOfFiles(t *testing.T) {
 	b.remount()
 	check("cache folder lost")
 	// A part in the midst, at odd places.
+	before := b.store.Bytes()
 	b.write(b.ino(b.ino(remote.Root, "dir"), "big"), 1<<20+777, []byte("hello"))
 	want := pattern(5<<20, 2)
 	copy(want[1<<20+777:], "hello")
-	before := b.store.Bytes()
 	b.drain()
 	if sent := b.store.Bytes() - before; sent != remote.ChunkSize {
 		t.Fatalf("%d bytes sent for a write of five", sent)
