@@ -17,7 +17,7 @@ const (
 // Request is what a command asks.
 type Request struct {
 	Op   string `json:"op"`
-	Path string `json:"path,omitempty"` // relative to the mount's root
+	Path []byte `json:"path,omitzero"` // relative to the mount's root; names are bytes, which need not be UTF-8
 	Lazy bool   `json:"lazy,omitempty"`
 	Wait bool   `json:"wait,omitempty"`
 }
