@@ -204,7 +204,7 @@ func (x *served) handler() control.Handler {
 			case opSync:
 				return nil, x.volume.Drain(ctx)
 			case opWhy:
-				return x.volume.Why(ctx, r.Path)
+				return x.volume.Why(ctx, string(r.Path))
 			}
 			return nil, usage("no such request")
 		},

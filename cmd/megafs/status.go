@@ -77,7 +77,7 @@ var whyCommand = &cli.Command{
 			return err
 		}
 		var y volume.Why
-		if err := m.Call(c.Context, control.Request{Op: opWhy, Path: rel}, &y); err != nil {
+		if err := m.Call(c.Context, control.Request{Op: opWhy, Path: []byte(rel)}, &y); err != nil {
 			return err
 		}
 		if c.Bool("json") {

@@ -60,7 +60,7 @@ func TestCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Op != "why" || string(got.Path) != path {
-		t.Errorf("got %q", got)
+		t.Errorf("got %+v", got)
 	}
 	var f *Failure
 	if err := p.Call(context.Background(), Request{Op: "x", Path: []byte("bad")}, nil); !errors.As(err, &f) || f.Text != "no" || f.Code != 5 {
