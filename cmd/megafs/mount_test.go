@@ -1,7 +1,10 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,4 +153,61 @@ func TestP5Canary(t *testing.T) {
 	for _, d := range []string{"v", ".local", ".cache"} {
 		contains(t, filepath.Join(m.home, d), "CANARY")
 	}
+}
+
+// TestBigFile writes a file that is larger than memory and journal together, and reads it back at once, after a remount, and on a new machine. It has
+// 256 MiB; 4 GiB with MEGAFS_TEST_FULL=1.
+func TestBigFile(t *testing.T) {
+	m := newMachine(t)
+	size := int64(256 << 20)
+	if os.Getenv("MEGAFS_TEST_FULL") != "" {
+		size = 4 << 30
+	}
+	m.mount("--journal-size", "128M")
+	big := filepath.Join(m.mnt, "big")
+	sum := func(r io.Reader) string {
+		t.Helper()
+		h := sha256.New()
+		if n, err := io.Copy(h, r); err != nil || n != size {
+			t.Fatal(n, err)
+		}
+		return fmt.Sprintf("%x", h.Sum(nil))
+	}
+	read := func() string {
+		t.Helper()
+		f, err := os.Open(big)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		return sum(f)
+	}
+	source := func() io.Reader { return io.LimitReader(rand.NewChaCha8([32]byte{1}), size) }
+	f, err := os.Create(big)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyBuffer(struct{ io.Writer }{f}, source(), make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := sum(source())
+	if read() != want {
+		t.Fatal("at once")
+	}
+	m.umount()
+	m.mount()
+	if read() != want {
+		t.Fatal("after a remount")
+	}
+	m.umount()
+	m.wipe(".local/state/megafs/*")
+	m.wipe(".cache/megafs/*")
+	m.mount("--trust-first-use")
+	if read() != want {
+		t.Fatal("on a new machine")
+	}
+	m.umount()
 }
