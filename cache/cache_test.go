@@ -3,331 +3,388 @@ package cache
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
-
-	"go.uber.org/goleak"
+	"time"
 
 	"megafs/remote"
 )
 
-var ctx = context.Background()
-
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
-}
-
-// source makes chunks of numbers that follow from the object and the chunk, and checks that they come back as that.
-type source struct {
-	fetches, chunks atomic.Int64
-	gate            chan struct{} // not nil: a fetch waits for it
-	bad             atomic.Bool
-}
-
-func plainChunk(o remote.ObjectID, i int) []byte {
-	p := make([]byte, remote.ChunkSize)
-	r := rand.New(rand.NewPCG(binary.BigEndian.Uint64(o[:]), uint64(i)))
-	for k := 0; k < len(p); k += 8 {
-		binary.LittleEndian.PutUint64(p[k:], r.Uint64())
+// TestP4RandomReads reads at random from several goroutines, with read-ahead and Puts among them, through caches that are far too small, and compares every
+// byte.
+func TestP4RandomReads(t *testing.T) {
+	seed := rand.Uint64()
+	t.Log("seed", seed)
+	for name, change := range map[string]func(o *Options){
+		"disk":        func(o *Options) {},
+		"not admit":   func(o *Options) { o.Admit = false },
+		"memory only": func(o *Options) { o.Dir = "" },
+		"tiny memory": func(o *Options) { o.Dir, o.Memory = "", 50_000 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := &fake{}
+			o := on(t.TempDir(), src)
+			change(&o)
+			c := open(t, o)
+			var wg sync.WaitGroup
+			for g := range 4 {
+				wg.Go(func() {
+					r := rand.New(rand.NewPCG(seed, uint64(g)))
+					for range 60 {
+						ref := object(r.IntN(60), 1+r.IntN(4)*85)
+						all := int(ref.Chunks) * chunkSize
+						off := r.IntN(all)
+						n := 1 + r.IntN(min(all-off, 1<<r.IntN(21)))
+						switch r.IntN(12) {
+						case 0:
+							c.Prefetch([]remote.Extent{{Len: uint64(n), Ref: at(ref, off)}})
+						case 1:
+							c.Put(ref, sealObject(ref))
+						case 2:
+							short, cancel := context.WithCancel(ctx)
+							cancel()
+							c.Read(short, at(ref, off), make([]byte, n))
+						}
+						check(t, c, ref, off, n)
+					}
+				})
+			}
+			wg.Wait()
+			s := c.Stats()
+			if name == "disk" && s.Evictions == 0 || s.Errors != 0 || s.Damaged != 0 {
+				t.Errorf("%+v", s)
+			}
+			if s.Memory > max(o.Memory, 2*sealedSize) {
+				t.Errorf("%d bytes of memory of %d", s.Memory, o.Memory)
+			}
+		})
 	}
-	return p
 }
 
-func sealedChunk(o remote.ObjectID, i int) []byte {
-	s := append(plainChunk(o, i), make([]byte, 16)...)
-	var sum uint64
-	for k := 0; k < remote.ChunkSize; k += 8 {
-		sum = sum*31 + binary.LittleEndian.Uint64(s[k:])
-	}
-	binary.BigEndian.PutUint64(s[remote.ChunkSize:], sum)
-	binary.BigEndian.PutUint64(s[remote.ChunkSize+8:], binary.BigEndian.Uint64(o[:])+uint64(i))
-	return s
-}
-
-func (s *source) Fetch(ctx context.Context, ref remote.Ref, first, n int, dst []byte) error {
-	s.fetches.Add(1)
-	s.chunks.Add(int64(n))
-	if s.gate != nil {
-		select {
-		case <-s.gate:
-		case <-ctx.Done():
-			return remote.E("fetch", "", remote.Timeout, ctx.Err())
+// TestRequests says which requests reads lead to, one after the other in one cache.
+func TestRequests(t *testing.T) {
+	src := &fake{}
+	c := open(t, Options{Dir: t.TempDir(), Limit: 64 << 20, Memory: 64 << 20, Admit: true, Source: src})
+	for _, x := range []struct {
+		what   string
+		object int
+		chunks int
+		off, n int
+		want   []string
+	}{
+		{"a byte", 1, 256, 5 * chunkSize, 1, []string{"1 5+1"}},
+		{"again", 1, 256, 5*chunkSize + 100, chunkSize - 100, nil},
+		{"the chunks around it", 1, 256, 4 * chunkSize, 3 * chunkSize, []string{"1 4+1", "1 6+1"}},
+		{"over the end of a chunk", 1, 256, 11*chunkSize - 1, 2, []string{"1 10+2"}},
+		{"a whole object", 2, 256, 0, 256 * chunkSize, []string{"2 0+256"}},
+		{"a part of it", 2, 256, 9 * chunkSize, 100 * chunkSize, nil},
+		{"an object of one chunk", 3, 1, 0, chunkSize, []string{"3 0+1"}},
+		{"nothing", 4, 1, 0, 0, nil},
+	} {
+		before := len(src.requests())
+		check(t, c, object(x.object, x.chunks), x.off, x.n)
+		got := src.requests()[before:]
+		slices.Sort(got)
+		if !slices.Equal(got, x.want) {
+			t.Errorf("%s: requests %q, want %q", x.what, got, x.want)
 		}
 	}
-	for i := range n {
-		copy(dst[i*remote.SealedChunk:], sealedChunk(ref.Object, first+i))
-	}
-	if s.bad.Load() {
-		dst[5] ^= 1
-	}
-	return nil
-}
-
-func (s *source) Open(ref remote.Ref, i int, sealed, dst []byte) error {
-	var sum uint64
-	for k := 0; k < remote.ChunkSize; k += 8 {
-		sum = sum*31 + binary.LittleEndian.Uint64(sealed[k:])
-	}
-	if binary.BigEndian.Uint64(sealed[remote.ChunkSize:]) != sum || binary.BigEndian.Uint64(sealed[remote.ChunkSize+8:]) != binary.BigEndian.Uint64(ref.Object[:])+uint64(i) {
-		return remote.E("open", "", remote.Integrity, errors.New("another chunk"))
-	}
-	copy(dst, sealed[:remote.ChunkSize])
-	return nil
-}
-
-func object(n int) remote.Ref {
-	r := remote.Ref{Chunks: 256, Epoch: 1}
-	binary.BigEndian.PutUint64(r.Object[:], uint64(n)*1000)
-	return r
-}
-
-func open(t *testing.T, o Options) *Cache {
-	t.Helper()
-	o.Log = slog.New(slog.DiscardHandler)
-	c, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func check(t *testing.T, c *Cache, ref remote.Ref, off, n int) {
-	t.Helper()
-	ref.Off = uint32(off)
-	got := make([]byte, n)
-	if err := c.Read(ctx, ref, got); err != nil {
-		t.Error(err)
-		return
-	}
-	var want []byte
-	for i := off / remote.ChunkSize; i*remote.ChunkSize < off+n; i++ {
-		want = append(want, plainChunk(ref.Object, i)...)
-	}
-	if want = want[off%remote.ChunkSize:][:n]; !bytes.Equal(got, want) {
-		t.Errorf("object %x: %d bytes at %d differ", ref.Object[:8], n, off)
+	for _, x := range []struct{ chunks, off, n int }{{1, chunkSize, 1}, {1, 0, chunkSize + 1}, {256, 1 << 31, 10}, {300, 0, 1}, {0, 0, 1}} {
+		if err := c.Read(ctx, at(object(5, x.chunks), x.off), make([]byte, x.n)); !remote.Is(err, remote.Invalid) {
+			t.Errorf("%+v: %v", x, err)
+		}
 	}
 }
 
-// TestReads reads at random, from several goroutines, through a slab that is far too small, and compares every byte.
-func TestReads(t *testing.T) {
-	for _, admit := range []bool{false, true} {
-		dir := t.TempDir()
-		src := &source{}
-		o := Options{Dir: dir, Limit: minLimit, Memory: 4 << 20, Admit: admit, Source: src}
-		c := open(t, o)
-		seed := rand.Uint64()
-		t.Log("seed", seed)
+// TestOneFetch has many wait for one fetch; one who gives up does not take it from the others.
+func TestOneFetch(t *testing.T) {
+	for _, dir := range []string{"", t.TempDir()} {
+		src := &fake{gate: make(chan struct{}), came: make(chan struct{}, 100)}
+		c := open(t, on(dir, src))
+		gone, cancel := context.WithCancel(ctx)
+		first := make(chan error)
+		go func() { first <- c.Read(gone, object(1, 256), make([]byte, 10)) }()
+		<-src.came
 		var wg sync.WaitGroup
-		for g := range 4 {
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
-				r := rand.New(rand.NewPCG(seed, uint64(g)))
-				for range 150 {
-					off := r.IntN(remote.MaxContent)
-					check(t, c, object(r.IntN(30)), off, 1+r.IntN(min(remote.MaxContent-off, 1<<uint(r.IntN(20)))))
-				}
-			}()
+		for i := range 8 {
+			wg.Go(func() { check(t, c, object(1, 256), 100*i, 100) })
 		}
-		wg.Wait()
-		s := c.Stats()
-		if admit && (s.Bytes == 0 || s.Bytes > s.Limit+s.Limit/20) || !admit && s.Bytes > 8<<20 {
-			t.Errorf("%d bytes on disk of %d", s.Bytes, s.Limit)
-		}
-		if err := c.Close(); err != nil {
+		cancel()
+		if err := <-first; !remote.Is(err, remote.Canceled) {
 			t.Fatal(err)
 		}
-		if !admit {
-			continue
-		}
-		c = open(t, o)
-		before := src.chunks.Load()
-		for i := range 30 {
-			check(t, c, object(i), 0, 1<<20)
-		}
-		if n := src.chunks.Load() - before; n >= 30*64 {
-			t.Error("nothing was found again after a restart")
+		close(src.gate)
+		wg.Wait()
+		if got := src.requests(); len(got) != 1 {
+			t.Error("requests", got)
 		}
 		c.Close()
 	}
 }
 
-// TestLimit turns the slab over five times.
-func TestLimit(t *testing.T) {
-	dir := t.TempDir()
-	c := open(t, Options{Dir: dir, Limit: minLimit, Admit: true, Source: &source{}})
-	defer c.Close()
-	for i := range 5 * minLimit / remote.MaxContent {
-		var sealed []byte
-		sealed = append(sealed, make([]byte, header)...)
-		for k := range 256 {
-			sealed = append(sealed, sealedChunk(object(i).Object, k)...)
-		}
-		c.Put(object(i), sealed)
-	}
-	var total int64
-	filepath.Walk(dir, func(_ string, fi os.FileInfo, err error) error {
-		if err == nil && !fi.IsDir() && filepath.Ext(fi.Name()) != ".mem" && filepath.Ext(fi.Name()) != ".vlog" {
-			total += fi.Size()
-		}
-		return nil
-	})
-	if total > minLimit*105/100 {
-		t.Errorf("%d bytes on disk, limit %d", total, minLimit)
-	}
-	if c.Stats().Evictions == 0 {
-		t.Error("nothing was evicted")
-	}
-	check(t, c, object(5*minLimit/remote.MaxContent-1), 0, remote.MaxContent)
-	if n := c.Stats().Fetches; n != 0 {
-		t.Errorf("%d fetches for what was put last", n)
-	}
-}
-
-// TestP4Damage flips bytes in the slab: what does not open is fetched again; what does not open from the store is an error.
-func TestP4Damage(t *testing.T) {
-	dir := t.TempDir()
-	src := &source{}
-	o := Options{Dir: dir, Limit: minLimit, Memory: 1 << 20, Admit: true, Source: src}
-	c := open(t, o)
-	check(t, c, object(1), 0, remote.MaxContent)
-	c.Close()
-	p := filepath.Join(dir, "slab")
-	b, err := os.ReadFile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; i < len(b); i += 9000 {
-		b[i] ^= 0x55
-	}
-	if err := os.WriteFile(p, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c = open(t, o)
-	defer c.Close()
-	check(t, c, object(1), 0, remote.MaxContent)
-	if c.Stats().Damaged == 0 {
-		t.Error("no damage was noticed")
-	}
-	src.bad.Store(true)
-	if err := c.Read(ctx, object(2), make([]byte, 10)); !remote.Is(err, remote.Integrity) {
-		t.Error(err)
-	}
-	src.bad.Store(false)
-	check(t, c, object(2), 0, 10)
-}
-
-// TestBegunAnew opens folders that a crash or somebody else left.
-func TestBegunAnew(t *testing.T) {
-	for name, spoil := range map[string]func(dir string){
-		"not closed": func(dir string) { os.WriteFile(filepath.Join(dir, "open"), nil, 0o600) },
-		"manifest":   func(dir string) { os.WriteFile(filepath.Join(dir, "index", "MANIFEST"), []byte("junk"), 0o600) },
-		"gone":       func(dir string) { os.RemoveAll(dir) },
+// TestErrors says how a read fails, that everybody who waits learns it, and that the next one asks again.
+func TestErrors(t *testing.T) {
+	for name, x := range map[string]struct {
+		fail  error
+		spoil func([]byte)
+		want  remote.Kind
+	}{
+		"unreachable": {fail: remote.E("fetch", "", remote.Unreachable, nil), want: remote.Unreachable},
+		"gone":        {fail: remote.E("fetch", "", remote.NotExist, nil), want: remote.NotExist},
+		"no kind":     {fail: errors.New("some reason"), want: remote.Other},
+		"changed":     {spoil: func(b []byte) { b[7] ^= 1 }, want: remote.Integrity},
+		"zeros":       {spoil: func(b []byte) { clear(b) }, want: remote.Integrity},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "c")
-			o := Options{Dir: dir, Limit: minLimit, Admit: true, Source: &source{}}
-			c := open(t, o)
-			check(t, c, object(1), 0, 1<<20)
-			c.Close()
-			spoil(dir)
-			c = open(t, o)
-			check(t, c, object(1), 0, 1<<20)
-			c.Close()
+			src := &fake{gate: make(chan struct{}), came: make(chan struct{}, 100), spoil: x.spoil}
+			if x.fail != nil {
+				src.fail = func() error { return x.fail }
+			}
+			c := open(t, on(t.TempDir(), src))
+			errs := make(chan error, 5)
+			for range cap(errs) {
+				go func() { errs <- c.Read(ctx, object(1, 4), make([]byte, 100)) }()
+			}
+			<-src.came
+			close(src.gate)
+			for range cap(errs) {
+				if err := <-errs; err == nil || remote.KindOf(err) != x.want {
+					t.Errorf("%v, want kind %v", err, x.want)
+				}
+			}
+			src.set(func(s *fake) { s.fail, s.spoil = nil, nil })
+			check(t, c, object(1, 4), 0, 100)
 		})
 	}
 }
 
-// TestOneFetch lets many wait for one chunk, and one of them give up.
-func TestOneFetch(t *testing.T) {
-	src := &source{gate: make(chan struct{})}
+// TestP6Stalled has a store that never answers.
+func TestP6Stalled(t *testing.T) {
+	for name, x := range map[string]struct {
+		timeout time.Duration // of a fetch
+		ctx     time.Duration // of the read
+		close   bool
+		want    remote.Kind
+	}{
+		"the read's deadline":  {time.Hour, time.Millisecond, false, remote.Timeout},
+		"the fetch's deadline": {time.Millisecond, time.Hour, false, remote.Timeout},
+		"close":                {time.Hour, time.Hour, true, remote.Canceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := &fake{gate: make(chan struct{}), came: make(chan struct{}, 100)}
+			o := on(t.TempDir(), src)
+			o.FetchTimeout = x.timeout
+			c := open(t, o)
+			short, cancel := context.WithTimeout(ctx, x.ctx)
+			defer cancel()
+			done := make(chan error)
+			go func() { done <- c.Read(short, object(1, 4), make([]byte, 100)) }()
+			if x.close {
+				<-src.came
+				c.Prefetch([]remote.Extent{{Len: 4 * chunkSize, Ref: object(2, 4)}})
+				c.Close()
+			}
+			if err := <-done; !remote.Is(err, x.want) {
+				t.Error(err)
+			}
+			c.Close()
+			if err := c.Read(ctx, object(3, 4), make([]byte, 100)); !remote.Is(err, remote.Canceled) {
+				t.Error("after Close:", err)
+			}
+		})
+	}
+}
+
+// TestP6DeafSource closes a cache whose source does not heed its context.
+func TestP6DeafSource(t *testing.T) {
+	src := &fake{gate: make(chan struct{}), came: make(chan struct{}, 100), deaf: true}
 	c := open(t, Options{Source: src})
-	defer c.Close()
-	gone, cancel := context.WithCancel(ctx)
-	errs := make(chan error, 9)
-	go func() { errs <- c.Read(gone, object(1), make([]byte, 10)) }()
-	for src.fetches.Load() == 0 {
+	done := make(chan error)
+	go func() { done <- c.Read(ctx, object(1, 4), make([]byte, 100)) }()
+	<-src.came
+	if c.fetch.close(0) {
+		t.Error("a fetch ended that can't")
 	}
-	for range 8 {
-		go func() { errs <- c.Read(ctx, object(1), make([]byte, 10)) }()
-	}
-	cancel()
-	if err := <-errs; !remote.Is(err, remote.Canceled) {
-		t.Fatal(err)
+	if err := <-done; !remote.Is(err, remote.Canceled) {
+		t.Error(err)
 	}
 	close(src.gate)
-	for range 8 {
-		if err := <-errs; err != nil {
-			t.Fatal(err)
-		}
+}
+
+// TestAbandoned has Reads give up before their fetches begin, which then never do.
+func TestAbandoned(t *testing.T) {
+	src := &fake{gate: make(chan struct{}), came: make(chan struct{}, 100)}
+	o := on("", src)
+	o.Parallel = 1
+	c := open(t, o)
+	go c.Read(ctx, object(1, 1), make([]byte, 1))
+	<-src.came
+	for i := range 1000 {
+		gone, cancel := context.WithCancel(ctx)
+		cancel()
+		c.Read(gone, object(2+i, 1), make([]byte, 1))
 	}
-	if n := src.fetches.Load(); n != 1 {
-		t.Error(n, "fetches")
+	c.fetch.mu.Lock()
+	if n := c.fetch.wanted.Len(); n != 0 {
+		t.Error(n, "fetches wait for nobody")
+	}
+	if n := len(c.fetch.byKey); n != 1 {
+		t.Error(n, "chunks are still awaited")
+	}
+	c.fetch.mu.Unlock()
+	close(src.gate)
+	check(t, c, object(3000, 1), 0, 10)
+	if n := len(src.requests()); n != 2 {
+		t.Error(n, "requests")
 	}
 }
 
-// TestStalled ends a cache whose store does not answer.
-func TestStalled(t *testing.T) {
-	src := &source{gate: make(chan struct{})}
-	c := open(t, Options{Source: src})
-	errs := make(chan error, 1)
-	go func() { errs <- c.Read(ctx, object(1), make([]byte, 10)) }()
-	for src.fetches.Load() == 0 {
-	}
-	c.Prefetch([]remote.Extent{{Len: 1 << 20, Ref: object(2)}})
-	c.Close()
-	if err := <-errs; err == nil {
-		t.Error("read what the store never gave")
-	}
-}
-
-// TestStream goes through readers of all kinds.
-func TestStream(t *testing.T) {
-	const size = 100 << 20
-	var s Stream
-	var asked, read uint64
-	for off := uint64(0); off < size; off += 128 << 10 {
-		from, to := s.Next(off, 128<<10, size)
-		read = off + 128<<10
-		if from != to {
-			if from < asked {
-				t.Fatalf("%d asked for again, after %d", from, asked)
+// TestPrefetch says what read-ahead asks for, and that reads then need no fetch.
+func TestPrefetch(t *testing.T) {
+	for name, change := range map[string]func(o *Options){
+		"disk":      func(o *Options) {},
+		"not admit": func(o *Options) { o.Admit = false },
+		"memory":    func(o *Options) { o.Dir = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := &fake{}
+			o := on(t.TempDir(), src)
+			o.Memory = 64 << 20
+			change(&o)
+			c := open(t, o)
+			a, b := object(1, 256), object(2, 40)
+			check(t, c, a, 50*chunkSize, 10)
+			c.Prefetch([]remote.Extent{
+				{Len: 10, Hole: true}, {Len: 1, Inline: []byte{1}}, {Len: 0, Ref: a}, {Len: 1 << 40, Ref: a},
+				{Len: 100 * chunkSize, Ref: a},
+				{Len: 1000, Ref: b}, {Len: 30 * chunkSize, Ref: at(b, 1000)}, // neighbours in one object
+			})
+			check(t, c, a, 0, 100*chunkSize)
+			check(t, c, b, 0, 1000+30*chunkSize)
+			c.Prefetch([]remote.Extent{{Len: 10, Ref: b}})
+			got := src.requests()[1:]
+			slices.Sort(got)
+			if want := []string{"1 0+50", "1 51+49", "2 0+31"}; !slices.Equal(got, want) {
+				t.Errorf("requests %q, want %q", got, want)
 			}
-			asked = to
-		}
-		if to > size || to > read+maxAhead {
-			t.Fatalf("asked for %d at %d", to, read)
-		}
-	}
-	if asked != size {
-		t.Error("read ahead to", asked)
-	}
-	r := rand.New(rand.NewPCG(1, 1))
-	s = Stream{}
-	var random uint64
-	for range 1000 {
-		from, to := s.Next(uint64(r.IntN(1<<30)), 4096, 1<<30)
-		random += to - from
-	}
-	if random > 8<<20 {
-		t.Error("random reads fetched", random, "bytes ahead")
+		})
 	}
 }
 
-func BenchmarkHit(b *testing.B) {
-	c, _ := Open(Options{Source: &source{}, Memory: 64 << 20})
-	defer c.Close()
-	buf := make([]byte, 4096)
-	for b.Loop() {
-		if err := c.Read(ctx, object(1), buf); err != nil {
-			b.Fatal(err)
+// TestPrefetchBounds floods a stalled cache with hints: it drops them, and those who wait still come first.
+func TestPrefetchBounds(t *testing.T) {
+	src := &fake{gate: make(chan struct{}), came: make(chan struct{}, 1000)}
+	o := on(t.TempDir(), src)
+	o.Parallel = 4
+	c := open(t, o)
+	for i := range 1000 {
+		c.Prefetch([]remote.Extent{{Len: 4 * chunkSize, Ref: object(i, 4)}})
+	}
+	c.fetch.mu.Lock()
+	if n := c.fetch.hinted.Len(); n > maxQueue {
+		t.Error(n, "hints wait")
+	}
+	c.fetch.mu.Unlock()
+	for range 3 {
+		<-src.came
+	}
+	done := make(chan struct{})
+	go func() { check(t, c, object(5000, 1), 0, 10); close(done) }()
+	<-src.came // the read's, since hints may not take the last fetcher
+	if got := src.requests()[3]; got != "5000 0+1" {
+		t.Error("the read comes after", got)
+	}
+	close(src.gate)
+	<-done
+}
+
+// TestPrefetchFails has read-ahead fail while a Read waits for it: the Read tries for itself.
+func TestPrefetchFails(t *testing.T) {
+	fails := 1
+	src := &fake{gate: make(chan struct{}), came: make(chan struct{}, 100)}
+	src.fail = func() error {
+		if fails--; fails >= 0 {
+			return remote.E("fetch", "", remote.Timeout, nil)
+		}
+		return nil
+	}
+	o := on(t.TempDir(), src)
+	o.Memory = 64 << 20
+	c := open(t, o)
+	c.Prefetch([]remote.Extent{{Len: 4 << 20, Ref: object(1, 256)}})
+	<-src.came
+	done := make(chan struct{})
+	go func() { check(t, c, object(1, 256), 10*chunkSize, 10); close(done) }()
+	for joined := false; !joined; {
+		c.fetch.mu.Lock()
+		f := c.fetch.byKey[chunkKey{object(1, 256).Object, 10}]
+		joined = f != nil && len(f.waiters) > 0
+		c.fetch.mu.Unlock()
+	}
+	close(src.gate)
+	<-done
+	if got, want := src.requests(), []string{"1 0+256", "1 10+1"}; !slices.Equal(got, want) {
+		t.Errorf("requests %q, want %q", got, want)
+	}
+	if c.fetch.limit != 128 {
+		t.Error("after a fetch timed out, the next may have", c.fetch.limit, "chunks")
+	}
+}
+
+// TestPut reads what was Put without a fetch, and refuses what is no object.
+func TestPut(t *testing.T) {
+	src := &fake{}
+	c := open(t, on(t.TempDir(), src))
+	sealed := sealObject(object(1, 256))
+	c.Put(object(1, 256), sealed)
+	clear(sealed)
+	check(t, c, object(1, 256), 0, remote.MaxContent)
+	check(t, c, object(1, 256), 77, 12345)
+	if got := src.requests(); len(got) != 0 {
+		t.Error("requests", got)
+	}
+	for _, n := range []int{0, headerSize, headerSize + sealedSize - 1, headerSize + 2*sealedSize} {
+		c.Put(object(2, 1), make([]byte, n))
+	}
+	c.Put(remote.Ref{Chunks: 300}, make([]byte, headerSize+300*sealedSize))
+	check(t, c, object(2, 1), 0, chunkSize)
+	c.Close()
+	c.Put(object(3, 1), sealObject(object(3, 1)))
+}
+
+// TestBigReadsSpareMemory reads a large object from end to end, which must not push out what is used in part.
+func TestBigReadsSpareMemory(t *testing.T) {
+	src := &fake{}
+	c := open(t, on(t.TempDir(), src))
+	check(t, c, object(1, 4), 0, 100)
+	before := c.mem.bytes()
+	for off := 0; off < remote.MaxContent; off += 128 << 10 {
+		check(t, c, object(2, 256), off, 128<<10)
+	}
+	if n := c.mem.bytes(); n != before || !c.mem.has(chunkKey{object(1, 4).Object, 0}) {
+		t.Errorf("memory went from %d to %d bytes", before, n)
+	}
+}
+
+// TestP5NoPlaintext looks for contents and object ids in all files, while the cache is open and after.
+func TestP5NoPlaintext(t *testing.T) {
+	dir := t.TempDir()
+	c := open(t, on(dir, &fake{}))
+	look := func() {
+		for name, b := range files(t, dir) {
+			if bytes.Contains(b, []byte("canary")) || filepath.Dir(name) == indexName && bytes.Contains(b, []byte("an object's id")) {
+				t.Error("found in", name)
+			}
 		}
 	}
+	for i := range 20 {
+		check(t, c, object(i, 256), 0, remote.MaxContent)
+	}
+	look()
+	c.Close()
+	look()
 }
