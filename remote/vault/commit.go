@@ -51,24 +51,19 @@ func split(ops []remote.Op) []*entry {
 
 // commit appends entries to the log, one after the other. Called with commitMu held.
 func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry) (remote.Position, error) {
-	if len(parts) > maxOps {
+	if len(parts) > maxEntries {
 		return base, remote.E("commit", "", remote.TooLarge, nil)
 	}
+	if err := v.writable("commit"); err != nil {
+		return base, err
+	}
 	v.mu.Lock()
-	switch {
-	case v.o.ReadOnly || v.keyring().ReadOnly():
-		v.mu.Unlock()
-		return base, remote.E("commit", "", remote.ReadOnly, nil)
-	case v.trust.Violation != "":
-		why := v.trust.Violation
-		v.mu.Unlock()
-		return base, remote.E("commit", "", remote.ReadOnly, errors.Join(ErrViolation, errors.New(why)))
-	case base.Seq != 0 && link(base) != v.end, base.Seq == 0 && v.end.Seq != 0:
-		v.mu.Unlock()
+	at, own, unsure := v.head, v.trust.Own, v.trust.Pending != nil
+	current := link(base) == v.end || base.Seq == 0 && v.end.Seq == 0
+	v.mu.Unlock()
+	if !current {
 		return base, remote.E("commit", "", remote.Conflict, nil)
 	}
-	at, own := v.head, v.trust.Own
-	v.mu.Unlock()
 	// Nothing is built on an entry that the store does not have as it was.
 	switch err := v.stands(ctx, at); {
 	case errors.Is(err, errUnknown):
@@ -76,7 +71,21 @@ func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry
 	case err != nil:
 		return base, err
 	}
+	if unsure {
+		// An earlier try may have taken place; another is not made before that is known.
+		_, err := v.store.Get(ctx, logName(at.Seq+1), maxEntry)
+		switch {
+		case err == nil, remote.Is(err, remote.TooLarge):
+			return base, remote.E("commit", "", remote.Conflict, nil)
+		case !remote.Is(err, remote.NotExist):
+			return base, err
+		}
+	}
 	v.mu.Lock()
+	if v.head != at {
+		v.mu.Unlock()
+		return base, remote.E("commit", "", remote.Conflict, nil) // a load went on meanwhile
+	}
 	sealed := make([][]byte, len(parts))
 	for i, e := range parts {
 		e.seq, e.prev = at.Seq+1, at.Hash
@@ -89,13 +98,7 @@ func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry
 		own = link{own.Seq + 1, e.hash}
 	}
 	// Should this machine die before it hears that the commit took place, it knows it for its own by this.
-	p := pending{}
-	if v.trust.Pending != nil {
-		p = *v.trust.Pending
-	}
-	p.First = append(p.First[max(0, len(p.First)+1-maxPending):len(p.First):len(p.First)], parts[0].hash)
-	p.Parts = max(p.Parts, uint64(len(parts)))
-	v.trust.Pending = &p
+	v.trust.Pending = v.trust.Pending.add(parts)
 	err := v.save()
 	v.mu.Unlock()
 	if err != nil {
@@ -109,14 +112,33 @@ func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry
 	last := parts[len(parts)-1]
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.head, v.end = at, at
-	v.devices[v.trust.Device] = own
-	v.trust.Head, v.trust.Own, v.trust.Pending = at, own, nil
+	if v.o.VerifyCommits {
+		v.stood, v.stoodAt = at, v.o.Clock()
+	}
 	if last.typ == entrySnapshot {
 		v.snap = last.about
 	}
-	v.trust.Snap = v.snap
+	if at.Seq >= v.head.Seq { // else a load saw it already, and more
+		v.head, v.end = at, at
+		v.devices[v.trust.Device] = own
+	}
+	if at.Seq >= v.trust.Head.Seq {
+		v.trust.Head, v.trust.Own, v.trust.Pending, v.trust.Snap = at, own, nil, v.snap
+	}
 	return remote.Position(at), v.save()
+}
+
+// writable says why nothing can be written.
+func (v *Vault) writable(op string) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.o.ReadOnly || v.keyring().ReadOnly():
+		return remote.E(op, "", remote.ReadOnly, nil)
+	case v.trust.Violation != "":
+		return remote.E(op, "", remote.ReadOnly, errors.Join(ErrViolation, errors.New(v.trust.Violation)))
+	}
+	return nil
 }
 
 // contractTries is how often a name that is taken and empty is tried.
@@ -146,7 +168,7 @@ func (v *Vault) put(ctx context.Context, seq uint64, sealed []byte) error {
 		case remote.Is(gerr, remote.NotExist):
 			continue
 		case remote.Is(gerr, remote.TooLarge):
-			return v.violated(bad("commit", name, ErrTampered, gerr))
+			return v.violated(bad("commit", name, ErrTampered, errors.Join(ErrLimit, gerr)))
 		default:
 			if err == nil {
 				err = gerr

@@ -89,6 +89,9 @@ func (v *Vault) Store(ctx context.Context, pieces []remote.Piece, stored func(re
 			return nil, remote.E("store", fmt.Sprintf("piece %d", i), remote.Invalid, nil)
 		}
 	}
+	if err := v.writable("store"); err != nil {
+		return nil, err
+	}
 	refs := make([]remote.Ref, len(pieces))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(uploads)
@@ -137,7 +140,13 @@ func (v *Vault) Fetch(ctx context.Context, ref remote.Ref, first, n int, dst []b
 		return remote.E("fetch", "", remote.Invalid, errors.New("chunks that the object does not have"))
 	}
 	name := contentName(ref.Object)
-	err := v.store.GetRange(ctx, name, int64(crypto.HeaderLen+first*remote.SealedChunk), dst)
+	get := func() error {
+		return v.store.GetRange(ctx, name, int64(crypto.HeaderLen+first*remote.SealedChunk), dst)
+	}
+	err := get()
+	if remote.Is(err, remote.NotExist) {
+		err = again(ctx, get)
+	}
 	switch {
 	case remote.Is(err, remote.NotExist):
 		return bad("fetch", name, ErrMissing, nil)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"strconv"
+	"strings"
 
 	"megafs/crypto"
 	"megafs/remote"
@@ -26,6 +28,7 @@ const (
 	maxEntry     = 1<<20 + 1<<17
 	minBody      = 512
 	maxOps       = 1<<16 - 1
+	maxEntries   = 4096 // of one batch
 )
 
 // link is a place in the hash chain.
@@ -47,11 +50,12 @@ type entry struct {
 	part    uint16
 	parts   uint16
 	typ     byte
-	ops     []byte // of a batch part: encoded Ops; n of them
+	ops     []byte // of a batch part: Ops, n of them, encoded
 	n       int
-	about   link      // of the other types: what snapshot (its state's number, its root's hash) or keyring
-	root    crypto.ID // of a snapshot
-	hash    [32]byte  // of the sealed bytes: what the next entry names
+	list    []remote.Op // the same decoded, when the entry was read
+	about   link        // of the other types: what snapshot (its state's number, its root's hash) or keyring
+	root    crypto.ID   // of a snapshot
+	hash    [32]byte    // of the sealed bytes: what the next entry names
 }
 
 // genesis is the hash before the first entry.
@@ -139,13 +143,13 @@ func openEntry(k *crypto.Keys, seq uint64, sealed []byte) (*entry, error) {
 
 // decodeEntry decodes a body strictly: every byte has one meaning, and what is over is zero.
 func decodeEntry(vid crypto.VaultID, seq uint64, b []byte) (*entry, error) {
-	if len(b) < minBody || len(b) > maxBody+maxBody/8 {
+	if len(b) < minBody || len(b) > maxBody {
 		return nil, fmt.Errorf("%d bytes", len(b))
 	}
 	r := reader{b: b}
 	e := &entry{}
 	if v := r.u16(); v != entryVersion {
-		return nil, fmt.Errorf("version %d", v)
+		return nil, fmt.Errorf("%w: version %d", ErrUnsupported, v)
 	}
 	if r.h32() != [32]byte(vid) {
 		return nil, errors.New("of another vault")
@@ -170,11 +174,14 @@ func decodeEntry(vid crypto.VaultID, seq uint64, b []byte) (*entry, error) {
 		e.n = int(r.u16())
 		start := r.b
 		for range e.n {
-			_, rest, err := wire.DecodeOp(r.b)
+			op, rest, err := wire.DecodeOp(r.b)
+			if remote.Is(err, remote.NotSupported) {
+				err = errors.Join(ErrUnsupported, err)
+			}
 			if err != nil {
 				return nil, err
 			}
-			r.b = rest
+			e.list, r.b = append(e.list, op), rest
 		}
 		e.ops = start[:len(start)-len(r.b)]
 	case entrySnapshot:
@@ -196,19 +203,6 @@ func decodeEntry(vid crypto.VaultID, seq uint64, b []byte) (*entry, error) {
 		}
 	}
 	return e, nil
-}
-
-// decoded returns the Ops of a batch part.
-func (e *entry) decoded(ops []remote.Op) ([]remote.Op, error) {
-	b := e.ops
-	for len(b) > 0 {
-		op, rest, err := wire.DecodeOp(b)
-		if err != nil {
-			return nil, err
-		}
-		ops, b = append(ops, op), rest
-	}
-	return ops, nil
 }
 
 // reader takes fixed fields off a body; short says that it ran out.
@@ -234,3 +228,13 @@ func (r *reader) h32() [32]byte { return [32]byte(r.take(32)) }
 func (r *reader) link() link    { return link{r.u64(), r.h32()} }
 
 func logName(seq uint64) string { return fmt.Sprintf("l/%016x", seq) }
+
+// number reads the number at the end of an object's name, after its prefix.
+func number(name, prefix string) (uint64, bool) {
+	s, ok := strings.CutPrefix(name, prefix)
+	if !ok || len(s) != 16 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 16, 64)
+	return n, err == nil
+}

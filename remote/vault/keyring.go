@@ -3,11 +3,73 @@ package vault
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 
 	"megafs/crypto"
 	"megafs/remote"
+	"megafs/remote/blob"
 )
+
+const (
+	keyringPrefix = "k/"
+	keyringLimit  = 64 << 10
+	keyringTries  = 16
+)
+
+func keyringName(gen uint64) string { return fmt.Sprintf("%s%016x", keyringPrefix, gen) }
+
+func keyringCopy(stateDir string) string { return filepath.Join(stateDir, "keyring") }
+
+// ReadKeyring returns the newest keyring object of a store. When the store does not answer and stateDir has a copy, that is returned and offline is true.
+// A store without one is ErrVaultMissing: nothing here ever offers to make a vault where one was expected.
+func ReadKeyring(ctx context.Context, s blob.Store, stateDir string) (object []byte, offline bool, err error) {
+	// The newest few that are listed; a name that nothing stands behind hides none.
+	var newest []uint64
+	err = s.List(ctx, keyringPrefix, "", func(i blob.Info) error {
+		if n, ok := number(i.Name, keyringPrefix); ok && !slices.Contains(newest, n) {
+			newest = append(newest, n)
+			slices.Sort(newest)
+			newest = newest[max(0, len(newest)-keyringTries):]
+		}
+		return nil
+	})
+	for i := len(newest) - 1; i >= 0 && err == nil; i-- {
+		object, err = s.Get(ctx, keyringName(newest[i]), keyringLimit)
+		if err == nil {
+			// What is no keyring of that generation hides none either; but if there is no other, it is for the caller to say what is wrong with it.
+			h, herr := crypto.ReadKeyringHeader(object)
+			if i == 0 || !errors.Is(herr, crypto.ErrKeyringTampered) && (herr != nil || h.Generation == newest[i]) {
+				return object, false, nil
+			}
+		}
+		if (remote.Is(err, remote.NotExist) || remote.Is(err, remote.TooLarge)) && i > 0 {
+			err = nil
+		}
+	}
+	if stateDir != "" && (remote.Is(err, remote.Unreachable) || remote.Is(err, remote.Timeout)) {
+		if b, rerr := os.ReadFile(keyringCopy(stateDir)); rerr == nil && len(b) <= keyringLimit {
+			return b, true, nil
+		}
+	}
+	if err == nil || remote.Is(err, remote.NotExist) {
+		return nil, false, remote.E("open vault", "", remote.NotExist, ErrVaultMissing)
+	}
+	return nil, false, err
+}
+
+// KeepKeyring keeps a copy of the keyring object, so that the vault can be unlocked while the store does not answer.
+func KeepKeyring(stateDir string, object []byte) error {
+	old, err := os.ReadFile(keyringCopy(stateDir))
+	if err == nil && string(old) == string(object) {
+		return nil
+	}
+	return writeSynced(keyringCopy(stateDir), object)
+}
 
 // AddKeyring makes a new generation of the keyring the one in force: it is stored, read back, named in the log, and then the one
 // before is removed. A crash in between leaves both, and either opens the vault.
@@ -15,8 +77,14 @@ func (v *Vault) AddKeyring(ctx context.Context, base remote.Position, object []b
 	v.commitMu.Lock()
 	defer v.commitMu.Unlock()
 	gen := next.Generation()
-	if gen != v.keyring().Generation()+1 || next.PrevHash() != v.keyring().Hash() {
+	switch {
+	case gen != v.keyring().Generation()+1 || next.PrevHash() != v.keyring().Hash():
 		return base, remote.E("add keyring", keyringName(gen), remote.Invalid, errors.New("it does not follow the one in force"))
+	case next.Keys().Epoch() != v.keys.Epoch():
+		return base, remote.E("add keyring", keyringName(gen), remote.NotSupported, errors.New("keys can't be rotated yet"))
+	}
+	if err := v.writable("add keyring"); err != nil {
+		return base, err
 	}
 	if err := v.store.Put(ctx, keyringName(gen), object); err != nil {
 		return base, err
@@ -28,7 +96,6 @@ func (v *Vault) AddKeyring(ctx context.Context, base remote.Position, object []b
 	if !bytes.Equal(back, object) {
 		return base, bad("add keyring", keyringName(gen), ErrTampered, nil)
 	}
-	old := v.keyring().Generation()
 	v.ring.Store(next)
 	pos, err := v.commit(ctx, base, []*entry{{typ: entryKeyring, parts: 1, about: link{gen, next.Hash()}}})
 	if err != nil {
@@ -44,7 +111,24 @@ func (v *Vault) AddKeyring(ctx context.Context, base remote.Position, object []b
 	if err := KeepKeyring(v.o.StateDir, object); err != nil {
 		return pos, err
 	}
-	return pos, v.store.Delete(ctx, keyringName(old))
+	return pos, v.forget(ctx, gen)
+}
+
+// forget deletes the generations before gen, that are of no use but to those who know an old passphrase.
+func (v *Vault) forget(ctx context.Context, gen uint64) error {
+	var old []string
+	err := v.store.List(ctx, keyringPrefix, "", func(i blob.Info) error {
+		if n, ok := number(i.Name, keyringPrefix); ok && n < gen && i.Name == keyringName(n) {
+			old = append(old, i.Name)
+		}
+		return nil
+	})
+	for _, name := range old {
+		if err == nil {
+			err = v.store.Delete(ctx, name)
+		}
+	}
+	return err
 }
 
 // renew takes the keyring that an entry names, when another machine made it: the passphrase was changed there. A store that does not show it
@@ -64,7 +148,12 @@ func (v *Vault) renew(ctx context.Context, named link) error {
 	if err != nil {
 		return err
 	}
-	ring, err := crypto.OpenKeyring(object, v.keyring().KRK())
+	krk := v.keyring().KRK()
+	defer krk.Wipe()
+	ring, err := crypto.OpenKeyring(object, krk)
+	if err != nil && sha256.Sum256(object) == named.Hash {
+		return remote.E("open keyring", name, remote.NotSupported, errRotated) // it is the one, under another key
+	}
 	if err != nil {
 		return opened("open keyring", name, err)
 	}
@@ -72,8 +161,54 @@ func (v *Vault) renew(ctx context.Context, named link) error {
 	case ring.Generation() < named.Seq, ring.Generation() == named.Seq && ring.Hash() != named.Hash:
 		return bad("follow the log", name, ErrKeyringTampered, nil)
 	case ring.Keys().Epoch() != v.keys.Epoch():
-		return remote.E("follow the log", name, remote.NotSupported, errors.Join(ErrUnsupported, errors.New("the keys were rotated; mount again")))
+		return remote.E("follow the log", name, remote.NotSupported, errRotated)
 	}
 	v.ring.Store(ring)
 	return KeepKeyring(v.o.StateDir, object)
+}
+
+// rotated reports whether the store has a keyring newer than the one in use, so that what does not open may be of its keys.
+func (v *Vault) rotated(ctx context.Context) bool {
+	object, _, err := ReadKeyring(ctx, v.store, "")
+	if err != nil {
+		return false
+	}
+	h, err := crypto.ReadKeyringHeader(object)
+	return err == nil && h.Generation > v.keyring().Generation()
+}
+
+// chained proves, where a walk ended, that the keyring in use is the one that the log names, or descends from it: a machine may have died
+// between making a keyring and naming it.
+func (v *Vault) chained(ctx context.Context, w *walker) error {
+	ring, named := v.keyring(), w.named
+	if named.Seq == 0 {
+		v.mu.Lock()
+		named = v.trust.Keyring
+		v.mu.Unlock()
+	}
+	for ring.Generation() > named.Seq {
+		gen, prev := ring.Generation()-1, ring.PrevHash()
+		if gen == named.Seq {
+			if prev != named.Hash {
+				return v.violated(bad("follow the keyrings", keyringName(gen), ErrKeyringTampered, errors.New("it does not follow the one that the log names")))
+			}
+			return nil
+		}
+		name := keyringName(gen)
+		object, err := v.store.Get(ctx, name, keyringLimit)
+		if err != nil && !damaged(err) {
+			return err
+		}
+		if err == nil && sha256.Sum256(object) == prev {
+			krk := ring.KRK()
+			ring, err = crypto.OpenKeyring(object, krk)
+			krk.Wipe()
+		} else if err == nil {
+			err = errors.New("it is not the one that was followed")
+		}
+		if err != nil {
+			return v.violated(bad("follow the keyrings", name, ErrKeyringTampered, err))
+		}
+	}
+	return nil
 }

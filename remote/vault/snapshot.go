@@ -21,7 +21,7 @@ const (
 	rootPrefix  = "s/r/"
 	rootVersion = 1
 	maxPart     = 4 << 20 // of a part's plaintext
-	maxParts    = 65536
+	maxParts    = 32768   // their table fits into one object
 	partLimit   = maxPart + crypto.HeaderLen + 17*(maxPart/crypto.ChunkSize+1)
 	rootLimit   = 8 << 20
 	partRecord  = 32 + 32 + 4
@@ -125,6 +125,9 @@ func (v *Vault) Snapshot(ctx context.Context, pos remote.Position, ops func(yiel
 		if err := ctx.Err(); err != nil {
 			return remote.E("snapshot", "", remote.Canceled, err)
 		}
+		if err := wire.Check(&op); err != nil {
+			return err
+		}
 		old := len(part)
 		part = wire.AppendOp(part, &op)
 		if len(part) > maxPart-maxPart/8 && old > 0 {
@@ -202,88 +205,9 @@ func (v *Vault) root(ctx context.Context, c candidate) (*root, error) {
 		return nil, err
 	}
 	if e.typ != entrySnapshot || e.prev != r.at.Hash || e.about != (link{c.seq, sha256.Sum256(sealed)}) || e.root != id {
-		return nil, bad("read snapshot", name, ErrSnapshotDiverges, errors.New("the log does not announce it"))
+		return nil, bad("read snapshot", name, ErrSnapshotDivergence, errors.New("the log does not announce it"))
 	}
 	return r, nil
-}
-
-// loadFresh begins anew: at the newest snapshot that is whole, or at the first entry.
-func (v *Vault) loadFresh(ctx context.Context, sink remote.Sink) (remote.Position, error) {
-	none := remote.Position{}
-	// A store that went back is found out before it is asked for anything.
-	v.mu.Lock()
-	trusted := v.trust.Head
-	v.mu.Unlock()
-	if err := v.stands(ctx, trusted); err != nil {
-		return none, err
-	}
-	list, err := v.candidates(ctx)
-	if err != nil {
-		return none, err
-	}
-	for _, c := range list {
-		r, err := v.root(ctx, c)
-		if err == nil {
-			if err = sink.Reset(); err == nil {
-				err = v.tell(ctx, r, sink)
-			}
-		}
-		switch {
-		case err == nil:
-			pos := remote.Position(r.at)
-			if trusted.Seq > 0 && trusted.Seq < r.at.Seq {
-				if err := v.descends(ctx, trusted, r.at); err != nil {
-					return none, err
-				}
-			}
-			if err := sink.Apply(remote.Batch{Pos: pos}); err != nil {
-				return none, err
-			}
-			return v.follow(ctx, pos, sink)
-		case remote.Is(err, remote.Integrity), remote.Is(err, remote.NotExist), remote.Is(err, remote.TooLarge):
-			v.o.Log.Warn("a snapshot can't be used; an older one or the whole log is", "reason", err)
-		default:
-			return none, err
-		}
-	}
-	if err := sink.Reset(); err != nil {
-		return none, err
-	}
-	first := remote.Position(link{0, genesis(v.keys.Vault())})
-	v.mu.Lock()
-	v.end = link(first)
-	v.mu.Unlock()
-	pos, err := v.follow(ctx, first, sink)
-	if pos == first {
-		pos = none
-	}
-	if err == nil && pos == none {
-		err = remote.E("load", "", remote.NotExist, ErrVaultMissing)
-	}
-	return pos, err
-}
-
-// descends proves that a state this machine trusted lies in the history of a snapshot, by walking from one to the other.
-func (v *Vault) descends(ctx context.Context, from, to link) error {
-	w := &walker{v: v, at: from, devices: map[remote.DeviceID]link{}}
-	next, stop := v.entries(ctx, from.Seq)
-	defer stop()
-	for w.at.Seq < to.Seq {
-		f := next()
-		if remote.Is(f.err, remote.NotExist) {
-			return v.violated(bad("load", logName(f.seq), ErrGap, nil))
-		}
-		if f.err != nil {
-			return f.err
-		}
-		if _, _, err := w.step(ctx, f.sealed); err != nil {
-			return v.violated(err)
-		}
-	}
-	if w.at != to {
-		return v.violated(bad("load", logName(to.Seq), ErrFork, nil))
-	}
-	return nil
 }
 
 // tell delivers a snapshot's parts.
@@ -295,7 +219,7 @@ func (v *Vault) tell(ctx context.Context, r *root, sink remote.Sink) error {
 			return err
 		}
 		digest.Write(records)
-		ops := make([]remote.Op, 0, min(int(p.n), len(records)/8))
+		var ops []remote.Op
 		for len(records) > 0 {
 			op, rest, err := wire.DecodeOp(records)
 			if err != nil {
@@ -306,12 +230,12 @@ func (v *Vault) tell(ctx context.Context, r *root, sink remote.Sink) error {
 				if err := sink.Apply(remote.Batch{Ops: ops}); err != nil {
 					return err
 				}
-				ops = ops[:0]
+				ops = make([]remote.Op, 0, len(ops))
 			}
 		}
 	}
 	if [32]byte(digest.Sum(nil)) != r.digest {
-		return bad("read snapshot", fmt.Sprint(r.at.Seq), ErrSnapshotDiverges, nil)
+		return bad("read snapshot", fmt.Sprint(r.at.Seq), ErrSnapshotDivergence, nil)
 	}
 	return nil
 }

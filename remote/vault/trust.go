@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"megafs/crypto"
 	"megafs/remote"
@@ -34,12 +36,25 @@ type trust struct {
 
 // pending is what was sent since the last commit that is known to have taken place, one try after the other. One of them may have taken place.
 type pending struct {
-	First [][32]byte `json:"first"` // the hashes of their first entries
-	Parts uint64     `json:"parts"` // of the one that has most
+	Sent []string `json:"sent"` // the hashes of their entries, in hex
+	Last uint64   `json:"last"` // the largest number of one
 }
 
-// maxPending is how many tries are remembered.
-const maxPending = 64
+// add notes entries that are about to be sent. The oldest are forgotten when there are too many; a try is only made while those before it are
+// known not to have taken place so far.
+func (p *pending) add(entries []*entry) *pending {
+	q := &pending{Last: entries[len(entries)-1].seq}
+	if p != nil {
+		q.Sent, q.Last = slices.Clone(p.Sent), max(q.Last, p.Last)
+	}
+	for _, e := range entries {
+		q.Sent = append(q.Sent, hex.EncodeToString(e.hash[:]))
+	}
+	q.Sent = q.Sent[max(0, len(q.Sent)-max(maxPending, len(entries))):]
+	return q
+}
+
+const maxPending = 1024
 
 const trustMagic = "MGT1"
 
@@ -107,6 +122,8 @@ func (t *trust) save(dir string, k *crypto.Keys) error {
 
 // writeSynced writes a private file and makes it durable.
 func writeSynced(path string, b []byte) error {
+	_, err := os.Lstat(path)
+	isNew := err != nil
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err == nil {
 		if _, err = f.Write(b); err == nil {
@@ -116,7 +133,7 @@ func writeSynced(path string, b []byte) error {
 			err = cerr
 		}
 	}
-	if err == nil {
+	if err == nil && isNew {
 		var d *os.File
 		if d, err = os.Open(filepath.Dir(path)); err == nil {
 			err = d.Sync()

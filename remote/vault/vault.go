@@ -7,10 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +36,7 @@ type Vault struct {
 	o     Options
 
 	commitMu sync.Mutex // one commit at a time; taken before mu
+	loadMu   sync.Mutex // one load at a time; taken before mu, and never together with commitMu
 
 	mu      sync.Mutex
 	trust   *trust
@@ -49,99 +46,12 @@ type Vault struct {
 	devices map[remote.DeviceID]link
 	snap    link
 	gapSeen bool // the end of the log was looked behind once
-	stood   link // the place that was last found to stand as it was
+	stood   link // the entry that was last found to be as it was, and when
+	stoodAt time.Time
 	savedAt time.Time
 }
 
 var _ remote.Remote = (*Vault)(nil)
-
-const (
-	keyringPrefix = "k/"
-	keyringLimit  = 64 << 10
-	keyringTries  = 16
-)
-
-func keyringName(gen uint64) string { return fmt.Sprintf("%s%016x", keyringPrefix, gen) }
-
-// number reads the number at the end of an object's name, after its prefix.
-func number(name, prefix string) (uint64, bool) {
-	s, ok := strings.CutPrefix(name, prefix)
-	if !ok || len(s) != 16 {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(s, 16, 64)
-	return n, err == nil
-}
-
-func keyringCopy(stateDir string) string { return filepath.Join(stateDir, "keyring") }
-
-// ReadKeyring returns the newest keyring object of a store. When the store does not answer and stateDir has a copy, that is returned and offline is true.
-// A store without one is ErrVaultMissing: nothing here ever offers to make a vault where one was expected.
-func ReadKeyring(ctx context.Context, s blob.Store, stateDir string) (object []byte, offline bool, err error) {
-	// The newest few that are listed; a name that nothing stands behind hides none.
-	var newest []uint64
-	err = s.List(ctx, keyringPrefix, "", func(i blob.Info) error {
-		if n, ok := number(i.Name, keyringPrefix); ok && !slices.Contains(newest, n) {
-			newest = append(newest, n)
-			slices.Sort(newest)
-			newest = newest[max(0, len(newest)-keyringTries):]
-		}
-		return nil
-	})
-	for i := len(newest) - 1; i >= 0 && err == nil; i-- {
-		object, err = s.Get(ctx, keyringName(newest[i]), keyringLimit)
-		if err == nil {
-			return object, false, nil
-		}
-		if remote.Is(err, remote.NotExist) && i > 0 {
-			err = nil
-		}
-	}
-	if remote.Is(err, remote.Unreachable) || remote.Is(err, remote.Timeout) {
-		if b, rerr := os.ReadFile(keyringCopy(stateDir)); rerr == nil && len(b) <= keyringLimit {
-			return b, true, nil
-		}
-		return nil, false, err
-	}
-	if err == nil || remote.Is(err, remote.NotExist) {
-		return nil, false, remote.E("open vault", "", remote.NotExist, ErrVaultMissing)
-	}
-	return nil, false, err
-}
-
-// Create makes a vault in an empty store, and the memory of it in stateDir. The recovery key is shown once and never again.
-func Create(ctx context.Context, s blob.Store, stateDir string, pass crypto.Secret, label string, kdf crypto.KDF) (*crypto.Keyring, crypto.Secret, error) {
-	none := crypto.Secret{}
-	err := s.List(ctx, "", "", func(i blob.Info) error {
-		return remote.E("make a vault", "", remote.Exist, errors.New("the store is not empty; a vault wants a place of its own"))
-	})
-	if err != nil {
-		return nil, none, err
-	}
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
-		return nil, none, remote.E("make the state folder", stateDir, remote.IO, err)
-	}
-	object, recovery, ring, err := crypto.CreateKeyring(pass, label, kdf)
-	if err != nil {
-		return nil, none, remote.E("make a keyring", "", remote.Invalid, err)
-	}
-	if err := s.Put(ctx, keyringName(1), object); err != nil {
-		return nil, none, err
-	}
-	v := newVault(s, Options{StateDir: stateDir, Keyring: ring})
-	v.trust = v.fresh()
-	if err := writeSynced(keyringCopy(stateDir), object); err != nil {
-		return nil, none, err
-	}
-	v.trust.Number = 1
-	now := remote.TimeOf(v.o.Clock())
-	root := remote.Attr{Type: remote.Dir, Mode: 0o755, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Atime: now, Mtime: now, Ctime: now, Btime: now}
-	_, err = v.Commit(ctx, remote.Position{}, []remote.Op{
-		{Kind: remote.OpNode, Ino: remote.Root, Attr: root},
-		{Kind: remote.OpDevice, Device: v.trust.Device, Number: 1},
-	})
-	return ring, recovery, err
-}
 
 func newVault(s blob.Store, o Options) *Vault {
 	if o.Clock == nil {
@@ -209,15 +119,6 @@ func Open(ctx context.Context, s blob.Store, o Options) (*Vault, error) {
 	return v, nil
 }
 
-// KeepKeyring keeps a copy of the keyring object, so that the vault can be unlocked while the store does not answer.
-func KeepKeyring(stateDir string, object []byte) error {
-	old, err := os.ReadFile(keyringCopy(stateDir))
-	if err == nil && string(old) == string(object) {
-		return nil
-	}
-	return writeSynced(keyringCopy(stateDir), object)
-}
-
 // Info is what a vault says of itself.
 type Info struct {
 	Vault     string    `json:"vault"`
@@ -248,6 +149,19 @@ func (v *Vault) Info() Info {
 	}
 	return i
 }
+
+// Head is the newest position that ends a batch, as far as the log was loaded.
+func (v *Vault) Head() remote.Position {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.end.Seq == 0 {
+		return remote.Position{}
+	}
+	return remote.Position(v.end)
+}
+
+// State says why nothing can be written, or nil.
+func (v *Vault) State() error { return v.writable("write") }
 
 // Device implements remote.Remote.
 func (v *Vault) Device() (remote.DeviceID, uint32) {
@@ -311,6 +225,8 @@ func (v *Vault) Accept() error {
 	v.trust.Snap, v.trust.Own, v.trust.Pending = link{}, link{}, nil
 	rand.Read(v.trust.Device[:])
 	v.trust.Number = 0
+	v.head, v.snap, v.stood, v.gapSeen = v.trust.Head, link{}, link{}, false
+	v.end, v.devices = v.head, map[remote.DeviceID]link{}
 	return v.save()
 }
 

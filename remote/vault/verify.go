@@ -63,7 +63,9 @@ func (v *Vault) Verify(ctx context.Context, referenced func(yield func(remote.Ex
 	}
 	objects := map[remote.ObjectID]remote.Ref{}
 	err = referenced(func(e remote.Extent) error {
-		objects[e.Ref.Object] = e.Ref
+		if !e.Hole && e.Inline == nil {
+			objects[e.Ref.Object] = e.Ref
+		}
 		return nil
 	})
 	if err != nil {
@@ -143,7 +145,7 @@ func (v *Vault) verifyLog(ctx context.Context, r *verifier) (announced []*entry,
 	v.mu.Lock()
 	head := v.trust.Head
 	v.mu.Unlock()
-	w := &walker{v: v, at: link{0, genesis(v.keys.Vault())}, devices: map[remote.DeviceID]link{}}
+	w := v.walkerAt(link{0, genesis(v.keys.Vault())})
 	next, stop := v.entries(ctx, 0)
 	defer stop()
 	broken := false
@@ -168,7 +170,7 @@ func (v *Vault) verifyLog(ctx context.Context, r *verifier) (announced []*entry,
 		var e *entry
 		if broken {
 			if e, err = openEntry(v.keys, seq, f.sealed); err == nil {
-				w = &walker{v: v, at: link{seq, e.hash}, devices: map[remote.DeviceID]link{}}
+				w = v.walkerAt(link{seq, e.hash})
 				broken = false
 			}
 		} else {
@@ -187,8 +189,10 @@ func (v *Vault) verifyLog(ctx context.Context, r *verifier) (announced []*entry,
 			announced = append(announced, e)
 		}
 	}
-	if _, err := v.lookBehind(ctx, w.at.Seq); err != nil {
-		r.damage(logName(w.at.Seq+1), err)
+	if later := v.behind(ctx, w.at.Seq); later > 0 {
+		if _, err := v.again(ctx, w.at.Seq+1); remote.Is(err, remote.NotExist) {
+			r.damage(logName(w.at.Seq+1), bad("read the log", logName(later), ErrGap, nil))
+		}
 	}
 	return announced, nil
 }
