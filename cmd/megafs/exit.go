@@ -1,9 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -37,6 +37,21 @@ type usageError struct{ error }
 
 func usage(format string, a ...any) error { return usageError{fmt.Errorf(format, a...)} }
 
+// argument returns a command's only argument, or "" when there need be none. Options behind it are not seen as such, so their
+// place is told.
+func argument(c *cli.Context, what string, must bool) (string, error) {
+	name := c.Command.HelpName
+	for _, a := range c.Args().Tail() {
+		if strings.HasPrefix(a, "-") {
+			return "", usage("options come before the %s: %s %s %s", what, name, a, what)
+		}
+	}
+	if c.NArg() > 1 || must && c.NArg() == 0 {
+		return "", usage("it takes one %s; see %s --help", what, name)
+	}
+	return c.Args().First(), nil
+}
+
 // exitCode is the one table from errors to exit codes.
 func exitCode(err error) int {
 	var u usageError
@@ -50,7 +65,7 @@ func exitCode(err error) int {
 		return f.Code
 	case errors.Is(err, crypto.ErrUnlock):
 		return exitLocked
-	case errors.Is(err, errPending), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, errPending):
 		return exitPending
 	}
 	switch remote.KindOf(err) {
@@ -58,7 +73,7 @@ func exitCode(err error) int {
 		return exitLocked
 	case remote.Integrity:
 		return exitIntegrity
-	case remote.Unreachable:
+	case remote.Unreachable, remote.Timeout:
 		return exitUnreachable
 	}
 	return exitFailed
@@ -68,6 +83,6 @@ func exitCode(err error) int {
 var errPending = errors.New("not everything has been sent yet")
 
 var exitCodesCommand = &cli.Command{
-	Name: "exit-codes", Usage: "what megafs's exit codes mean",
+	Name: "exit-codes", Usage: "what megafs's exit codes mean", Description: exitHelp,
 	Action: func(c *cli.Context) error { fmt.Fprintln(c.App.Writer, exitHelp); return nil },
 }

@@ -132,12 +132,24 @@ func TestStoreTrouble(t *testing.T) {
 	m.want(6, "", "sync", "--timeout", "3s", m.mnt)
 	m.want(0, "store unreachable", "status")
 	m.want(0, "still to be sent", "umount", m.mnt)
-	m.want(1, "the folder is not there", "mount", m.mnt)
+	// Without the store a known vault mounts with what is known, goes on, and sends when the store is back.
+	m.want(0, "does not answer", "mount", m.mnt)
+	m.sh("ls $M | grep one; stat $M/one; cat $M/two; echo three >$M/three")
+	m.until("status says offline", func() bool { out, _ := m.megafs("status"); return strings.Contains(out, ": offline") })
+	if err := os.Mkdir(v, 0o700); err != nil { // the place of the disk without the disk
+		t.Fatal(err)
+	}
+	m.want(6, "", "sync", "--timeout", "2s", m.mnt)
+	if err := os.Remove(v); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Rename(v+".away", v); err != nil {
 		t.Fatal(err)
 	}
+	m.want(0, "", "sync", "--timeout", "2m", m.mnt)
+	m.umount()
 	m.mount()
-	if got := m.sh("cat $M/one $M/two"); got != "one\ntwo\n" {
+	if got := m.sh("cat $M/one $M/two $M/three"); got != "one\ntwo\nthree\n" {
 		t.Errorf("%q", got)
 	}
 	m.umount()

@@ -118,6 +118,7 @@ func (m *machine) want(code int, says string, args ...string) string {
 func (m *machine) sh(script string) string {
 	m.t.Helper()
 	c := m.command("bash", "-euo", "pipefail", "-c", script)
+	c.Dir = m.home
 	c.Env = append(c.Env, "M="+m.mnt)
 	out, err := c.CombinedOutput()
 	if err != nil {

@@ -9,7 +9,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -35,6 +38,7 @@ type settings struct {
 	FsyncRemote   bool
 	TrustFirstUse bool
 	Log           string
+	Foreground    bool
 	Options       []string
 }
 
@@ -62,11 +66,11 @@ var mountCommand = &cli.Command{
 }
 
 func mountSettings(c *cli.Context) (*settings, error) {
-	if c.NArg() != 1 {
-		return nil, usage("mount takes one mount point; see megafs mount --help")
-	}
-	mnt, err := filepath.Abs(c.Args().First())
+	mnt, err := argument(c, "MOUNTPOINT", true)
 	if err != nil {
+		return nil, err
+	}
+	if mnt, err = realParent(mnt); err != nil {
 		return nil, err
 	}
 	p, err := profileOf(c, c.String("remote"))
@@ -76,6 +80,13 @@ func mountSettings(c *cli.Context) (*settings, error) {
 	s := &settings{
 		Profile: *p, MountPoint: mnt, ReadOnly: c.Bool("read-only"), AllowOther: c.Bool("allow-other"), Options: c.StringSlice("o"),
 		TrustFirstUse: c.Bool("trust-first-use"), Log: c.String("log"), CacheGiven: c.String("cache-size") != "",
+		Foreground: c.Bool("foreground"),
+	}
+	if s.Log == "" {
+		s.Log = filepath.Join(p.State, "megafs.log")
+	}
+	if s.Log, err = filepath.Abs(s.Log); err != nil {
+		return nil, err
 	}
 	for flag, to := range map[string]*int64{"cache-size": &s.CacheSize, "memory": &s.Memory, "journal-size": &s.JournalSize} {
 		if c.String(flag) == "" {
@@ -90,6 +101,17 @@ func mountSettings(c *cli.Context) (*settings, error) {
 		return nil, usage("--memory must be at least 48M")
 	case s.JournalSize < 32<<20:
 		return nil, usage("--journal-size must be at least 32M")
+	}
+	for _, o := range s.Options {
+		s.ReadOnly = s.ReadOnly || slices.Contains(strings.Split(o, ","), "ro")
+	}
+	for _, d := range []string{p.Dir, p.State, p.Cache} {
+		if d, err = realParent(d); err != nil {
+			return nil, err
+		}
+		if within(d, mnt) || within(mnt, d) {
+			return nil, usage("a vault can't be mounted over its own folders, or in them: %s", d)
+		}
 	}
 	switch c.String("fsync") {
 	case "journal":
@@ -116,7 +138,7 @@ func mount(c *cli.Context) error {
 	}
 	store, err := openStore(&s.Profile, s.Profile.Embedded && !s.Profile.known())
 	if err != nil {
-		return missing(err, &s.Profile)
+		return err
 	}
 	ring, err := openRing(c, &s.Profile, store)
 	store.Close()
@@ -133,10 +155,10 @@ func mount(c *cli.Context) error {
 	}
 	krk := ring.KRK()
 	s.KRK = hex.EncodeToString(krk.Bytes())
-	if c.Bool("foreground") {
-		return serve(c.Context, s, func() { fmt.Fprintf(os.Stderr, "%s is mounted on %s\n", s.Profile.URL, s.MountPoint) })
+	if s.Foreground {
+		return become(s)
 	}
-	if err := spawn(s); err != nil {
+	if err := spawn(c.Context, s); err != nil {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "%s is mounted on %s\n", s.Profile.URL, s.MountPoint)
@@ -167,7 +189,9 @@ func confirm(prompt string) (bool, error) {
 const startTimeout = 10 * time.Minute
 
 // spawn starts the serving process in a session of its own, hands it settings and key over a pipe, and waits until the mount answers.
-func spawn(s *settings) error {
+func spawn(ctx context.Context, s *settings) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -195,14 +219,22 @@ func spawn(s *settings) error {
 	in.Close()
 	s.KRK = ""
 	readyR.SetReadDeadline(time.Now().Add(startTimeout))
+	defer context.AfterFunc(ctx, func() { readyR.SetReadDeadline(time.Now()) })()
 	b, err := io.ReadAll(io.LimitReader(readyR, 1<<20))
 	if err != nil {
-		return remote.E("mount", s.MountPoint, remote.Timeout, errors.New("the mount did not answer in time; see its log"))
+		// Nobody waits for it any more: it must not mount later on, unasked.
+		cmd.Process.Kill()
+		cmd.Wait()
+		cleanStale(s.MountPoint)
+		if ctx.Err() != nil {
+			return remote.E("mount", s.MountPoint, remote.Canceled, errors.New("interrupted; nothing is mounted"))
+		}
+		return remote.E("mount", s.MountPoint, remote.Timeout, fmt.Errorf("the mount did not answer in time; see %s", s.Log))
 	}
 	var f control.Failure
 	if jerr := json.Unmarshal(b, &f); jerr != nil {
 		cmd.Wait()
-		return remote.E("mount", s.MountPoint, remote.Other, errors.New("the serving process ended; see its log"))
+		return remote.E("mount", s.MountPoint, remote.Other, fmt.Errorf("the serving process ended; see %s", s.Log))
 	}
 	if f.Text != "" {
 		cmd.Wait()
@@ -211,15 +243,35 @@ func spawn(s *settings) error {
 	return cmd.Process.Release()
 }
 
-// daemonCommand is the serving process: settings on standard input, the outcome on descriptor 3.
+// become turns this process into the serving one, so that nothing of the passphrase is left in its memory. The settings wait
+// for it in a pipe, which takes more than they can have.
+func become(s *settings) error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(w).Encode(s); err != nil {
+		return err
+	}
+	w.Close()
+	if err := syscall.Dup2(int(r.Fd()), 0); err != nil {
+		return err
+	}
+	return syscall.Exec("/proc/self/exe", []string{os.Args[0], daemonCommand.Name}, os.Environ())
+}
+
+// daemonCommand is the serving process: settings on standard input, the outcome on descriptor 3, or on the terminal in the foreground.
 var daemonCommand = &cli.Command{
 	Name: "serve-mount", Hidden: true,
 	Action: func(c *cli.Context) error {
-		ready := os.NewFile(3, "ready")
 		var s settings
 		if err := json.NewDecoder(os.Stdin).Decode(&s); err != nil {
 			return err
 		}
+		if s.Foreground {
+			return serve(c.Context, &s, func() { fmt.Fprintf(os.Stderr, "%s is mounted on %s\n", s.Profile.URL, s.MountPoint) })
+		}
+		ready := os.NewFile(3, "ready")
 		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 		if err != nil {
 			return err

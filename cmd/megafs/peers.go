@@ -35,6 +35,26 @@ func running(ctx context.Context) []mounted {
 	return out
 }
 
+// realParent returns the absolute path of something, with no symbolic links in the folders that lead there, as the kernel
+// names mount points. What is there itself may be a link, or nothing. Folders that do not exist stay as they are.
+func realParent(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(abs))
+	if err != nil {
+		return abs, nil
+	}
+	return filepath.Join(dir, filepath.Base(abs)), nil
+}
+
+// within reports whether an absolute path is a folder or lies in it.
+func within(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
 // find returns the mount that a path lies in, and the path within it. An empty path means the only mount there is.
 func find(ctx context.Context, path string) (*mounted, string, error) {
 	all := running(ctx)
@@ -55,21 +75,18 @@ func find(ctx context.Context, path string) (*mounted, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	// The path's last part may be a symbolic link that is asked about; its folder is what must be found.
+	// The path as it is written comes first: it needs no answer of the mount.
 	tries := []string{abs}
-	if dir, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
-		tries = append(tries, filepath.Join(dir, filepath.Base(abs)))
+	if p, err := realParent(abs); err == nil {
+		tries = append(tries, p)
 	}
 	var best *mounted
 	var in string
 	for i := range all {
 		for _, p := range tries {
-			rel, err := filepath.Rel(all[i].MountPoint, p)
-			if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
-				continue
-			}
-			if best == nil || len(all[i].MountPoint) > len(best.MountPoint) {
-				best, in = &all[i], rel
+			if within(p, all[i].MountPoint) && (best == nil || len(all[i].MountPoint) > len(best.MountPoint)) {
+				best = &all[i]
+				in, _ = filepath.Rel(best.MountPoint, p)
 			}
 		}
 	}

@@ -9,9 +9,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"megafs/crypto"
@@ -73,13 +76,27 @@ func given(c *cli.Context, p *profile) (cred crypto.Credential, ok bool, err err
 			clear(out)
 		}
 	default:
-		if _, serr := os.Stat(p.KeyFile); serr == nil {
-			cred.Passphrase, err = read(p.KeyFile)
-			return cred, true, err
+		if _, serr := os.Lstat(p.KeyFile); serr != nil {
+			return cred, false, nil
 		}
-		return cred, false, nil
+		if err = ownOnly(p.KeyFile); err == nil {
+			cred.Passphrase, err = read(p.KeyFile)
+		}
+		return cred, true, err
 	}
 	return cred, true, err
+}
+
+// ownOnly fails for a key file that others could have read or written.
+func ownOnly(path string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return remote.E("read the key file", path, remote.Locked, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != os.Geteuid() || st.Mode&0o077 != 0 {
+		return remote.E("read the key file", path, remote.Locked, fmt.Errorf("others can read it, or it is not yours; if you trust it still: chown %d and chmod 600 it", os.Geteuid()))
+	}
+	return nil
 }
 
 func onTerminal() bool {
@@ -91,8 +108,22 @@ func ask(prompt string) (crypto.Secret, error) {
 	if !onTerminal() {
 		return crypto.Secret{}, remote.E("unlock the vault", "", remote.Locked, errors.New("a passphrase is needed; give one with --passphrase-file, --passphrase-fd or --passphrase-command"))
 	}
+	fd := int(os.Stdin.Fd())
+	if was, err := term.GetState(fd); err == nil { // whoever gives up finds the terminal as it was
+		sig := make(chan os.Signal, 1)
+		signal.Notify(sig, os.Interrupt, syscall.SIGTERM)
+		defer close(sig)
+		defer signal.Stop(sig)
+		go func() {
+			if _, ok := <-sig; ok {
+				term.Restore(fd, was)
+				fmt.Fprintln(os.Stderr)
+				os.Exit(exitFailed)
+			}
+		}()
+	}
 	fmt.Fprint(os.Stderr, prompt)
-	b, err := term.ReadPassword(int(os.Stdin.Fd()))
+	b, err := term.ReadPassword(fd)
 	fmt.Fprintln(os.Stderr)
 	if err != nil {
 		return crypto.Secret{}, err
@@ -139,11 +170,14 @@ func keyringErr(err error) error {
 	return remote.E("unlock the vault", "", remote.Other, err)
 }
 
-// openStore opens a profile's store.
+// openStore opens a profile's store. That of a vault this machine knows may be away: it is waited for.
 func openStore(p *profile, create bool) (blob.Store, error) {
 	s, err := blob.Dir(p.Dir, blob.DirOptions{Create: create})
+	if err != nil && !create && p.known() && away(err) {
+		s, err = &awayStore{dir: p.Dir}, nil
+	}
 	if err != nil {
-		return nil, err
+		return nil, missing(err, p)
 	}
 	return blob.Limit(s, blob.LimitOptions{}), nil
 }
@@ -234,7 +268,10 @@ func choose() (crypto.Secret, error) {
 
 // openRing returns the unlocked keyring of a profile's vault, making the embedded default at first use.
 func openRing(c *cli.Context, p *profile, s blob.Store) (ring *crypto.Keyring, err error) {
-	object, _, err := vault.ReadKeyring(c.Context, s, p.State)
+	object, offline, err := vault.ReadKeyring(c.Context, s, p.State)
+	if offline {
+		fmt.Fprintf(os.Stderr, "%s does not answer; what is known is used, and changes wait in the journal until it is back.\n", p.URL)
+	}
 	if errors.Is(err, vault.ErrVaultMissing) && p.Embedded && !p.known() {
 		return create(c, p, s)
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime/debug"
 	"sync/atomic"
 	"syscall"
@@ -16,7 +15,6 @@ import (
 	"megafs/cmd/megafs/control"
 	"megafs/fs"
 	"megafs/fs/volume"
-	"megafs/remote"
 	"megafs/remote/blob"
 	"megafs/remote/vault"
 )
@@ -38,11 +36,12 @@ func serve(ctx context.Context, s *settings, ready func()) (err error) {
 		return err
 	}
 	defer lock.release()
-	log, closeLog, err := openLog(s)
+	file, err := openLog(s.Log, !s.Foreground)
 	if err != nil {
 		return err
 	}
-	defer closeLog()
+	defer file.close()
+	log := slog.New(slog.NewTextHandler(file, nil))
 	defer func() {
 		if err != nil {
 			log.Error("the mount ended", "reason", err)
@@ -101,9 +100,6 @@ func serve(ctx context.Context, s *settings, ready func()) (err error) {
 func (x *served) open(ctx context.Context, log *slog.Logger) error {
 	s, p := x.s, &x.s.Profile
 	store, err := openStore(p, false)
-	if err != nil && remote.Is(err, remote.NotExist) {
-		err = missing(err, p)
-	}
 	if err != nil {
 		return err
 	}
@@ -211,23 +207,4 @@ func (x *served) handler() control.Handler {
 		Waits: func(r control.Request) bool { return r.Op == opSync },
 		Fail:  func(err error) *control.Failure { return &control.Failure{Text: err.Error(), Code: exitCode(err)} },
 	}
-}
-
-// maxLog is how long a log gets before it is put aside; one old one is kept.
-const maxLog = 16 << 20
-
-// openLog opens the log. Names and contents are never in it.
-func openLog(s *settings) (*slog.Logger, func(), error) {
-	path := s.Log
-	if path == "" {
-		path = filepath.Join(s.Profile.State, "megafs.log")
-		if fi, err := os.Stat(path); err == nil && fi.Size() > maxLog {
-			os.Rename(path, path+".old")
-		}
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, nil, remote.E("open the log", path, remote.IO, err)
-	}
-	return slog.New(slog.NewTextHandler(f, nil)), func() { f.Close() }, nil
 }

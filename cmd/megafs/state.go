@@ -41,6 +41,9 @@ func lockState(dir, mountPoint string) (*stateLock, error) {
 		b, _ := io.ReadAll(io.LimitReader(f, 1<<16))
 		f.Close()
 		json.Unmarshal(b, &h)
+		if h.MountPoint == "" {
+			return nil, remote.E("use the state folder", dir, remote.Busy, fmt.Errorf("a megafs command, process %d, is using it; wait for it to end", h.PID))
+		}
 		return nil, remote.E("use the state folder", dir, remote.Busy, fmt.Errorf("process %d has the vault mounted on %s; unmount that first, or use the mount there is", h.PID, h.MountPoint))
 	}
 	b, _ := json.Marshal(holder{os.Getpid(), mountPoint})

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
 
 	"megafs/cmd/megafs/control"
 	"megafs/fs/volume"
@@ -13,33 +17,61 @@ import (
 
 var statusCommand = &cli.Command{
 	Name: "status", Usage: "what is cached, waiting, being sent, and what went wrong", ArgsUsage: "[MOUNTPOINT]",
-	Description: "   megafs status\n   megafs status --json ~/mega | jq .dirty_bytes",
-	Flags:       []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "for scripts"}},
+	Description: "   megafs status\n   megafs status --watch ~/mega\n   megafs status --json ~/mega | jq .dirty_bytes",
+	Flags: []cli.Flag{
+		&cli.BoolFlag{Name: "json", Usage: "for scripts"},
+		&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "show it anew every second, until everything is sent"},
+	},
 	Action: func(c *cli.Context) error {
-		var list []mounted
-		if c.NArg() > 0 {
-			m, _, err := find(c.Context, c.Args().First())
+		mnt, err := argument(c, "MOUNTPOINT", false)
+		if err != nil {
+			return err
+		}
+		for {
+			list, err := chosen(c.Context, mnt)
 			if err != nil {
 				return err
 			}
-			list = []mounted{*m}
-		} else if list = running(c.Context); len(list) == 0 {
-			_, _, err := find(c.Context, "")
-			return err
-		}
-		for _, m := range list {
-			if c.Bool("json") {
-				e := json.NewEncoder(c.App.Writer)
-				e.SetIndent("", "  ")
-				if err := e.Encode(m.status); err != nil {
+			if c.Bool("watch") && term.IsTerminal(int(os.Stdout.Fd())) {
+				fmt.Fprint(c.App.Writer, "\x1b[H\x1b[2J")
+			}
+			dirty := 0
+			for _, m := range list {
+				dirty += m.DirtyFiles
+				if err := m.show(c.App.Writer, c.Bool("json")); err != nil {
 					return err
 				}
-				continue
 			}
-			m.print(c.App.Writer)
+			if !c.Bool("watch") || dirty == 0 {
+				return nil
+			}
+			time.Sleep(time.Second)
 		}
-		return nil
 	},
+}
+
+// chosen returns the mount that was asked for, or all of them.
+func chosen(ctx context.Context, mnt string) ([]mounted, error) {
+	if mnt == "" {
+		if list := running(ctx); len(list) > 0 {
+			return list, nil
+		}
+	}
+	m, _, err := find(ctx, mnt)
+	if err != nil {
+		return nil, err
+	}
+	return []mounted{*m}, nil
+}
+
+func (m *mounted) show(w io.Writer, asJSON bool) error {
+	if asJSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(m.status)
+	}
+	m.print(w)
+	return nil
 }
 
 func (m *mounted) print(w io.Writer) {
@@ -69,10 +101,11 @@ var whyCommand = &cli.Command{
 	Description: "   megafs why ~/mega/film.mkv",
 	Flags:       []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "for scripts"}},
 	Action: func(c *cli.Context) error {
-		if c.NArg() != 1 {
-			return usage("why takes one path")
+		path, err := argument(c, "PATH", true)
+		if err != nil {
+			return err
 		}
-		m, rel, err := find(c.Context, c.Args().First())
+		m, rel, err := find(c.Context, path)
 		if err != nil {
 			return err
 		}
@@ -83,7 +116,7 @@ var whyCommand = &cli.Command{
 		if c.Bool("json") {
 			return json.NewEncoder(c.App.Writer).Encode(y)
 		}
-		fmt.Fprintf(c.App.Writer, "%q: %s\n", c.Args().First(), y.State)
+		fmt.Fprintf(c.App.Writer, "%q: %s\n", path, y.State)
 		if y.Reason != "" {
 			fmt.Fprintf(c.App.Writer, "  %s\n", y.Reason)
 		}

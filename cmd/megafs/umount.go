@@ -7,10 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"megafs/cmd/megafs/control"
 	"megafs/remote"
@@ -44,11 +44,11 @@ func (w *waitFlag) String() string   { return "" }
 func (w *waitFlag) IsBoolFlag() bool { return true }
 
 func umount(c *cli.Context) error {
-	if c.NArg() != 1 {
-		return usage("umount takes one mount point")
-	}
-	mnt, err := filepath.Abs(c.Args().First())
+	mnt, err := argument(c, "MOUNTPOINT", true)
 	if err != nil {
+		return err
+	}
+	if mnt, err = realParent(mnt); err != nil {
 		return err
 	}
 	if stale(mnt) {
@@ -70,6 +70,11 @@ func umount(c *cli.Context) error {
 	if fresh, _, err := find(c.Context, mnt); err == nil {
 		m = fresh
 	}
+	ended, err := watch(m.Peer.PID)
+	if err != nil {
+		return err
+	}
+	defer ended.close()
 	if err := detach(m.MountPoint, c.Bool("lazy")); err != nil {
 		if users := usersOf(m.MountPoint); len(users) > 0 {
 			err = remote.E("unmount", mnt, remote.Busy, fmt.Errorf("in use by %s; end them, or say --lazy", strings.Join(users, ", ")))
@@ -77,15 +82,45 @@ func umount(c *cli.Context) error {
 		return err
 	}
 	// The process ends when its journal is closed; until then the next mount would find the state folder in use.
-	for end := time.Now().Add(time.Minute); time.Now().Before(end) && syscall.Kill(m.PID(), 0) == nil; {
-		time.Sleep(10 * time.Millisecond)
+	if !c.Bool("lazy") && !ended.wait(time.Minute) {
+		return remote.E("unmount", mnt, remote.Busy, fmt.Errorf("process %d still closes its journal; the vault can be mounted again when it is done", m.Peer.PID))
 	}
 	fmt.Fprintf(os.Stderr, "%s is unmounted; %s\n", m.MountPoint, m.waiting())
+	if w.set && m.DirtyFiles > 0 {
+		return errPending
+	}
 	return nil
 }
 
-// PID is the serving process.
-func (m *mounted) PID() int { return m.Peer.PID }
+// process is one whose end is waited for. A number alone would not do: nobody may have taken note of its end yet, or it is another's by now.
+type process struct{ fd int }
+
+func watch(pid int) (process, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return process{-1}, nil
+	}
+	return process{fd}, err
+}
+
+// wait reports whether the process ended in time.
+func (p process) wait(d time.Duration) bool {
+	if p.fd < 0 {
+		return true
+	}
+	for end := time.Now().Add(d); ; {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}, int(max(0, time.Until(end).Milliseconds())))
+		if !errors.Is(err, unix.EINTR) {
+			return n > 0
+		}
+	}
+}
+
+func (p process) close() {
+	if p.fd >= 0 {
+		unix.Close(p.fd)
+	}
+}
 
 // usersOf names the processes that have something in a mount open.
 func usersOf(mnt string) []string {
@@ -104,6 +139,23 @@ func usersOf(mnt string) []string {
 	return out
 }
 
+// pending is errPending when the time to wait was over.
+func pending(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errPending
+	}
+	return err
+}
+
+// flush makes the kernel hand over what programs wrote into memory that they share with a file.
+func flush(mnt string) {
+	fd, err := unix.Open(mnt, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == nil {
+		unix.Syncfs(fd)
+		unix.Close(fd)
+	}
+}
+
 // drain waits until the remote has everything, telling a person how far it is. d 0 is without end.
 func drain(ctx context.Context, m *mounted, d time.Duration) error {
 	if d > 0 {
@@ -112,7 +164,10 @@ func drain(ctx context.Context, m *mounted, d time.Duration) error {
 		defer cancel()
 	}
 	done := make(chan error, 1)
-	go func() { done <- m.Call(ctx, control.Request{Op: opSync, Wait: true}, nil) }()
+	go func() {
+		flush(m.MountPoint)
+		done <- m.Call(ctx, control.Request{Op: opSync, Wait: true}, nil)
+	}()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	show := onTerminal()
@@ -122,10 +177,9 @@ func drain(ctx context.Context, m *mounted, d time.Duration) error {
 			if show {
 				fmt.Fprint(os.Stderr, "\r\x1b[K")
 			}
-			if errors.Is(err, context.DeadlineExceeded) {
-				return errors.Join(errPending, err)
-			}
-			return err
+			return pending(err)
+		case <-ctx.Done(): // also when the kernel does not answer
+			return pending(ctx.Err())
 		case <-tick.C:
 			if !show {
 				continue
@@ -146,10 +200,11 @@ var syncCommand = &cli.Command{
 	Description: "   megafs sync ~/mega && echo safe elsewhere\n   megafs sync --timeout 5m ~/mega",
 	Flags:       []cli.Flag{&cli.DurationFlag{Name: "timeout", Usage: "wait for at most `DURATION`"}},
 	Action: func(c *cli.Context) error {
-		if c.NArg() > 1 {
-			return usage("sync takes one path")
+		path, err := argument(c, "PATH", false)
+		if err != nil {
+			return err
 		}
-		m, _, err := find(c.Context, c.Args().First())
+		m, _, err := find(c.Context, path)
 		if err != nil {
 			return err
 		}

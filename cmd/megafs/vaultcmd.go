@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -30,6 +33,14 @@ var vaultCommand = &cli.Command{
 				if err != nil {
 					return err
 				}
+				lock, err := lockState(p.State, "")
+				if err != nil {
+					return err
+				}
+				defer lock.release()
+				if p.known() {
+					return remote.E("make a vault", p.URL, remote.Exist, fmt.Errorf("this machine knows a vault there, and may hold changes that were not sent; if that is over, move %s away", p.State))
+				}
 				s, err := openStore(p, true)
 				if err != nil {
 					return err
@@ -42,7 +53,7 @@ var vaultCommand = &cli.Command{
 		{
 			Name: "info", Usage: "what a vault is", ArgsUsage: "[URL]", Flags: append(remoteFlags(), &cli.BoolFlag{Name: "json", Usage: "for scripts"}),
 			Action: func(c *cli.Context) error {
-				return withVault(c, func(x *openVault) error {
+				return lookAt(c, func(x *openVault) error {
 					i := x.vault.Info()
 					if c.Bool("json") {
 						return json.NewEncoder(c.App.Writer).Encode(i)
@@ -104,10 +115,11 @@ var vaultCommand = &cli.Command{
 }
 
 func vaultProfile(c *cli.Context) (*profile, error) {
-	if c.NArg() > 1 {
-		return nil, usage("one URL at most")
+	url, err := argument(c, "URL", false)
+	if err != nil {
+		return nil, err
 	}
-	return profileOf(c, c.Args().First())
+	return profileOf(c, url)
 }
 
 // openVault is a vault that a command uses without mounting it.
@@ -125,17 +137,51 @@ func withVault(c *cli.Context, fn func(*openVault) error) error {
 	if err != nil {
 		return err
 	}
-	lock, err := lockState(p.State, "(a command)")
+	lock, err := lockState(p.State, "")
 	if err != nil {
 		return err
 	}
 	defer lock.release()
+	return useVault(c, p, p.State, fn)
+}
+
+// lookAt is withVault for commands that change nothing. They work on a copy of what the state folder remembers, so the vault may be
+// mounted meanwhile.
+func lookAt(c *cli.Context, fn func(*openVault) error) error {
+	p, err := vaultProfile(c)
+	if err != nil {
+		return err
+	}
+	state, err := os.MkdirTemp("", "megafs-") // 0700
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(state)
+	files, _ := filepath.Glob(filepath.Join(p.State, "trust-*"))
+	for _, f := range append(files, filepath.Join(p.State, "keyring")) {
+		b, err := os.ReadFile(f)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(state, filepath.Base(f)), b, 0o600)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return useVault(c, p, state, fn)
+}
+
+// useVault unlocks and opens a vault with a state folder, and closes it after fn.
+func useVault(c *cli.Context, p *profile, state string, fn func(*openVault) error) error {
 	x := &openVault{p: p}
+	var err error
 	if x.store, err = openStore(p, false); err != nil {
-		return missing(err, p)
+		return err
 	}
 	defer x.store.Close()
-	if x.object, _, err = vault.ReadKeyring(c.Context, x.store, p.State); err != nil {
+	if x.object, _, err = vault.ReadKeyring(c.Context, x.store, state); err != nil {
 		return err
 	}
 	cred, err := credential(c, p)
@@ -145,7 +191,9 @@ func withVault(c *cli.Context, fn func(*openVault) error) error {
 	if x.ring, err = unlock(c.Context, x.object, cred); err != nil {
 		return err
 	}
-	x.vault, err = vault.Open(c.Context, x.store, vault.Options{StateDir: p.State, Keyring: x.ring, TrustFirstUse: c.Bool("trust-first-use")})
+	// Its warnings are for logs; what matters here is returned.
+	log := slog.New(slog.DiscardHandler)
+	x.vault, err = vault.Open(c.Context, x.store, vault.Options{StateDir: state, Keyring: x.ring, TrustFirstUse: c.Bool("trust-first-use"), Log: log})
 	if err != nil {
 		return err
 	}
@@ -211,7 +259,7 @@ func repass(c *cli.Context) error {
 }
 
 func verify(c *cli.Context) error {
-	return withVault(c, func(x *openVault) error {
+	return lookAt(c, func(x *openVault) error {
 		t, _, err := x.load(c)
 		var damages []vault.Damage
 		report := func(d vault.Damage) {
