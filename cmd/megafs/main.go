@@ -27,7 +27,7 @@ func run(args []string) int {
 			"   megafs mount ~/mega           mount it\n" +
 			"   megafs status                 what is cached, waiting, being sent\n" +
 			"   megafs umount --wait ~/mega   send everything, then unmount\n\n" + exitHelp,
-		HideVersion:            true,
+		Version:                version(),
 		UseShortOptionHandling: true,
 		Commands: []*cli.Command{
 			mountCommand, umountCommand, syncCommand, statusCommand, whyCommand, vaultCommand, doctorCommand, versionCommand, exitCodesCommand,

@@ -15,6 +15,7 @@ import (
 	"megafs/cmd/megafs/control"
 	"megafs/fs"
 	"megafs/fs/volume"
+	"megafs/remote"
 	"megafs/remote/blob"
 	"megafs/remote/vault"
 )
@@ -99,6 +100,12 @@ func serve(ctx context.Context, s *settings, ready func()) (err error) {
 // open opens store, vault and volume.
 func (x *served) open(ctx context.Context, log *slog.Logger) error {
 	s, p := x.s, &x.s.Profile
+	if err := os.MkdirAll(p.Cache, 0o700); err != nil {
+		return remote.E("make the cache folder", p.Cache, remote.IO, err)
+	}
+	if err := private(p.Cache); err != nil {
+		return err
+	}
 	store, err := openStore(p, false)
 	if err != nil {
 		return err

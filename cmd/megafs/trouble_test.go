@@ -153,6 +153,13 @@ func TestBusy(t *testing.T) {
 	}
 	f.Close()
 	m.umount()
+	m.mount()
+	m.sh("head -c 1M /dev/urandom >$M/y")
+	m.want(0, "keyring", "vault", "info") // they look, so the vault may be mounted
+	m.want(0, "0 damaged", "vault", "verify")
+	m.want(1, fmt.Sprintf("process %d", m.pid()), "vault", "passwd", "--new-passphrase-file", os.DevNull)
+	m.umount()
+	m.want(0, "still pending", "help", "exit-codes")
 	m.want(2, "options come before", "umount", m.mnt, "--wait")
 	m.want(2, "over its own folders", "mount", "--remote", other, filepath.Join(m.home, "other"))
 	m.want(1, "knows a vault", "vault", "init", other)
