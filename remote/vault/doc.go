@@ -40,18 +40,31 @@
 //
 // # What is remembered
 //
-// The state folder's trust files hold the newest entry that was verified, and the keyring, so that the store can't go back. A store that
-// is caught makes the vault read-only, over restarts, until somebody accepts its history.
+// The state folder's trust files hold the newest entry that was verified, the keyring in force, this device's name, number and newest entry, and
+// the hashes of what was sent without an answer. The newest entry is compared with the store's when a vault is loaded, before anything is told, and
+// again once a minute and after each commit. A position newer than it, of a tree or a snapshot, is reached by walking there from it. So the
+// store can't go back or change to another history. A store that is caught makes the vault read-only, over restarts, until somebody accepts
+// its history; the next load then begins anew. Nothing that may just be slow is held against a store: what must be there and is not is asked
+// for again for a third of a second.
+//
+// Entries in this device's name that were not sent from here are a copy's of the state folder. The device then takes a new name, and commits nothing
+// until it is registered anew, for the copy makes the same inode numbers.
+//
+// A keyring that the log names and this process does not have is fetched; one that the log does not name, since its maker died before that, must
+// follow the named one link by link.
 //
 // # Not in this version
 //
-// The log is never pruned and nothing is collected as garbage, so history segments are not needed and not written. Keys are not rotated by any
-// command yet; entries under withdrawn epochs are refused all the same.
+// The log is never pruned and nothing is collected as garbage, so history segments are not needed and not written: whoever prunes first can make
+// them from the log, and put them into roots of version 2, which this version passes over. Keys are not rotated by any
+// command yet; entries under withdrawn epochs are refused all the same, and a vault rotated by a newer megafs is ErrUnsupported until it is opened
+// with the new keys. A read of some chunks of a content object does not notice that others are missing, or that something follows the last; Verify does.
 //
 // # Locks
 //
-// commitMu orders commits and is taken before mu, which guards what is known of log and trust. No request to the store is made
-// under mu.
+// commitMu makes commits and loadMu makes loads one at a time; neither is taken with the other. mu guards what is known of log and trust and is
+// taken last. No request to the store is made under mu, but the trust files are written under it. The keyring is an atomic pointer.
+// A load and a commit may overlap; whichever is further ahead stays.
 //
 // The package imports remote and its codecs, blob and crypto, and nothing above them.
 package vault
