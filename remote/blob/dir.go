@@ -200,6 +200,8 @@ func (s *dirStore) put(ctx context.Context, d disk, name string, data []byte) er
 			return taken()
 		}
 		// A server did it, and its answer was lost: the second asking found the first one's work.
+	} else if errors.Is(err, syscall.EPERM) {
+		return fmt.Errorf("%w (%w)", syscall.ENOTSUP, err) // so says FAT; the temporary file shows that we may write
 	} else if err != nil {
 		return err
 	}
