@@ -13,12 +13,15 @@ type Map struct {
 	list []remote.Extent
 }
 
-// FromSorted makes a Map of extents in order, which it takes over.
+// FromSorted makes a Map of extents in order, which it takes over. Lists that are not in order, overlap, or have an empty extent or one that
+// ends beyond remote.MaxSize are refused with kind Invalid.
 func FromSorted(list []remote.Extent) (*Map, error) {
-	for i := 1; i < len(list); i++ {
-		if list[i].Off < list[i-1].End() {
-			return nil, errors.New("extents overlap or are out of order")
+	end := uint64(0)
+	for _, e := range list {
+		if e.Off < end || e.Len == 0 || e.Off > remote.MaxSize || e.Len > remote.MaxSize-e.Off {
+			return nil, remote.E("read extents", "", remote.Invalid, errors.New("empty, too far, overlapping or out of order"))
 		}
+		end = e.End()
 	}
 	return &Map{list}, nil
 }
@@ -42,12 +45,14 @@ func (m *Map) Set(e remote.Extent) {
 	}
 }
 
-// joins reports whether b continues a. Inline bytes are left as they came.
+// joins reports whether b continues a. Inline bytes are left as they came. References that differ in their object's number of chunks are
+// never joined, as one of them lies, and the sum of two that fit their object might not fit.
 func joins(a, b remote.Extent) bool {
 	if a.End() != b.Off || a.Inline != nil || b.Inline != nil || a.Hole != b.Hole {
 		return false
 	}
-	return a.Hole || a.Ref.Object == b.Ref.Object && a.Ref.Epoch == b.Ref.Epoch && uint64(a.Ref.Off)+a.Len == uint64(b.Ref.Off)
+	return a.Hole || a.Ref.Object == b.Ref.Object && a.Ref.Epoch == b.Ref.Epoch && a.Ref.Chunks == b.Ref.Chunks &&
+		uint64(a.Ref.Off)+a.Len == uint64(b.Ref.Off)
 }
 
 // open makes [from, to) a gap and returns the index where it is.
