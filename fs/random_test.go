@@ -174,9 +174,9 @@ func step(r *rand.Rand, open int) (string, func(*side) string) {
 	case 14:
 		return onPath("rmdir "+a, func(s *side) (any, error) { return none(unix.Rmdir(s.at(a))) })
 	case 15, 16:
-		return onPath("mkdir "+a, func(s *side) (any, error) { return none(unix.Mkdir(s.at(a), mode&0o1777|0o700)) })
+		return onPath("mkdir "+a, func(s *side) (any, error) { return none(unix.Mkdir(s.at(a), mode|0o700)) })
 	case 17:
-		return onPath("chmod "+a, func(s *side) (any, error) { return none(unix.Chmod(s.at(a), mode&0o1777|0o100)) })
+		return onPath("chmod "+a, func(s *side) (any, error) { return none(unix.Chmod(s.at(a), mode|0o100)) })
 	case 18:
 		return onPath("chown "+a, func(s *side) (any, error) { return none(unix.Lchown(s.at(a), int(mode), int(off))) })
 	case 19:

@@ -161,6 +161,21 @@ func (v *Volume) inode(dir tree.Node, t remote.Type, mode uint16, c Caller) remo
 	return a
 }
 
+// vacant returns a directory in which a name is free.
+func (v *Volume) vacant(parent remote.Ino, name string) (tree.Node, error) {
+	dir, err := v.dir(parent)
+	if err != nil {
+		return dir, err
+	}
+	switch _, err := v.tree.Lookup(parent, name); {
+	case err == nil:
+		return dir, remote.E("make a name", obj(parent), remote.Exist, nil)
+	case !remote.Is(err, remote.NotExist):
+		return dir, err
+	}
+	return dir, nil
+}
+
 // Make implements FS.
 func (v *Volume) Make(ctx context.Context, parent remote.Ino, name string, t remote.Type, mode uint16, rdev uint32, target string, c Caller) (Stat, error) {
 	if err := checkName(name); err != nil {
@@ -171,13 +186,8 @@ func (v *Volume) Make(ctx context.Context, parent remote.Ino, name string, t rem
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	dir, err := v.dir(parent)
+	dir, err := v.vacant(parent, name)
 	if err != nil {
-		return Stat{}, err
-	}
-	if _, err := v.tree.Lookup(parent, name); err == nil {
-		return Stat{}, remote.E("make", "", remote.Exist, nil)
-	} else if !remote.Is(err, remote.NotExist) {
 		return Stat{}, err
 	}
 	ino, err := v.newIno()
@@ -250,10 +260,6 @@ func (v *Volume) Link(ctx context.Context, ino, parent remote.Ino, name string) 
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	dir, err := v.dir(parent)
-	if err != nil {
-		return Stat{}, err
-	}
 	n, err := v.tree.Node(ino)
 	if err != nil {
 		return Stat{}, err
@@ -269,9 +275,8 @@ func (v *Volume) Link(ctx context.Context, ino, parent remote.Ino, name string) 
 	case n.Links >= 65000:
 		return Stat{}, remote.E("link", obj(ino), remote.TooManyLinks, nil)
 	}
-	if _, err := v.tree.Lookup(parent, name); err == nil {
-		return Stat{}, remote.E("link", "", remote.Exist, nil)
-	} else if !remote.Is(err, remote.NotExist) {
+	dir, err := v.vacant(parent, name)
+	if err != nil {
 		return Stat{}, err
 	}
 	now := v.now()

@@ -21,6 +21,8 @@ type Store struct {
 
 	fail func(ctx context.Context, call string) error
 	deaf bool
+
+	damaged map[remote.ObjectID]bool
 }
 
 // SetDeaf makes the store take nothing more, from this moment on, not even from a call under way: a machine that loses its power
@@ -41,7 +43,7 @@ func (s *Store) SetFail(f func(ctx context.Context, call string) error) {
 
 // NewStore returns a store that has a root directory.
 func NewStore() *Store {
-	s := &Store{objects: map[remote.ObjectID][]byte{}}
+	s := &Store{objects: map[remote.ObjectID][]byte{}, damaged: map[remote.ObjectID]bool{}}
 	root := remote.Op{Kind: remote.OpNode, Ino: remote.Root, Attr: remote.Attr{Type: remote.Dir, Mode: 0o755}}
 	s.append(remote.DeviceID{}, []remote.Op{root})
 	return s
@@ -74,6 +76,15 @@ func (s *Store) Batches() []remote.Batch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]remote.Batch(nil), s.batches...)
+}
+
+// Damage flips bytes in all content that is stored by now: none of it opens any more.
+func (s *Store) Damage() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range s.objects {
+		s.damaged[id] = true
+	}
 }
 
 // Bytes returns how many bytes of content were stored.
@@ -205,7 +216,10 @@ func (m *Mem) Fetch(ctx context.Context, ref remote.Ref, first, n int, dst []byt
 // Open implements remote.Remote.
 func (m *Mem) Open(ref remote.Ref, i int, sealed, dst []byte) error {
 	tail := sealed[remote.ChunkSize:]
-	if binary.BigEndian.Uint64(tail) != uint64(i) || !bytes.Equal(tail[8:16], ref.Object[:8]) {
+	m.s.mu.Lock()
+	damaged := m.s.damaged[ref.Object]
+	m.s.mu.Unlock()
+	if damaged || binary.BigEndian.Uint64(tail) != uint64(i) || !bytes.Equal(tail[8:16], ref.Object[:8]) {
 		return remote.E("open", "", remote.Integrity, errors.New("another chunk"))
 	}
 	copy(dst, sealed[:remote.ChunkSize])
