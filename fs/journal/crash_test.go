@@ -108,6 +108,29 @@ func (c *crasher) live(life int, disk *vfs.MemFS, h *history, steps, cut int) {
 	rng := rand.New(rand.NewPCG(c.rng.Uint64(), 0)) // the script's own, as fs.tap runs beside
 	for range steps {
 		switch x := rng.IntN(100); {
+		case x < 10:
+			body := payload(life, h.appended, rng.IntN(4000))
+			piece := 200 + rng.IntN(2000)
+			head := func(off int) []byte { return payload(life, Seq(off), 3) }
+			h.mu.Lock()
+			want := splits(h.appended+1, 7, body, piece, head)
+			h.records = append(h.records, want...)
+			h.mu.Unlock()
+			got, err := j.AppendSplit(7, body, piece, head)
+			if err != nil || len(got) != len(want) {
+				c.t.Fatalf("life %d: split: %d of %d, %v", life, len(got), len(want), err)
+			}
+			h.mu.Lock()
+			h.appended += Seq(len(got))
+			h.mu.Unlock()
+			if j.Room() < 20<<10 {
+				h.mu.Lock()
+				h.trimmed = max(h.trimmed, h.appended-2)
+				h.mu.Unlock()
+				if err := j.Trim(h.appended - 2); err != nil {
+					c.t.Fatal(err)
+				}
+			}
 		case x < 68:
 			seq := h.appended + 1
 			r := rec{seq: seq, kind: Kind(1 + rng.IntN(255)), payload: string(payload(life, seq, rng.IntN(rng.IntN(3000)+1)))}

@@ -92,6 +92,7 @@ type Journal struct {
 	prepared *segment // with a header, without an opener
 	making   *promise // the making of prepared
 	round    *promise // the sync that goes on
+	outing   bool     // a writeOut goes on
 	spares   []spare
 	bytes    int64
 	next     uint64 // number of the next segment
@@ -142,27 +143,38 @@ func (j *Journal) Append(kind Kind, parts ...[]byte) (Seq, Loc, error) {
 	}
 	j.last++
 	s.last = j.last
+	j.appended(s)
+	return j.last, Loc{s.number, uint32(off + recHead), uint32(n)}, nil
+}
+
+// appended has the next segment made when s fills, and the disk begin to write what a later sync would wait for. mu is held.
+func (j *Journal) appended(s *segment) {
 	if s.end > j.o.SegmentSize/2 && !s.asked && j.prepared == nil && j.making == nil {
 		s.asked = true
 		if _, err := j.prepare(noteRoom); err != nil && !remote.Is(err, remote.NoSpace) {
 			j.log("no next segment yet", err)
 		}
 	}
-	return j.last, Loc{s.number, uint32(off + recHead), uint32(n)}, nil
+	j.writeOut(s)
 }
 
 // write seals a record and writes it to the end of s. mu is held.
 func (j *Journal) write(s *segment, h head, parts ...[]byte) error {
 	j.buf = s.seal(j.buf, s.end, h, parts)
-	if _, err := s.f.WriteAt(j.buf, s.end); err != nil {
-		// The nonce is spent: whatever comes next goes to another segment.
+	return j.put(s, j.buf)
+}
+
+// put writes sealed records to the end of s and counts them as one. mu is held.
+func (j *Journal) put(s *segment, sealed []byte) error {
+	if _, err := s.f.WriteAt(sealed, s.end); err != nil {
+		// The nonces are spent: whatever comes next goes to another segment.
 		s.full = true
 		if isFull(err) {
 			return noSpace(err)
 		}
 		return j.fail("write to journal", err)
 	}
-	s.end += int64(len(j.buf))
+	s.end += int64(len(sealed))
 	s.dirty = true
 	j.written++
 	return nil

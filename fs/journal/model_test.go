@@ -35,6 +35,26 @@ func TestModel(t *testing.T) {
 				}
 				model = append(model, rec{s, kind, l, string(p)})
 			},
+			"split": func(t *rapid.T) {
+				body := payload(0, Seq(len(model)), rapid.IntRange(0, 30000).Draw(t, "size"))
+				piece := rapid.IntRange(200, 9000).Draw(t, "piece")
+				head := func(off int) []byte { return payload(1, Seq(off), off%50) }
+				want := splits(Seq(len(model)+1), 9, body, piece, head)
+				room := j.Room()
+				got, err := j.AppendSplit(9, body, piece, head)
+				if len(got) < len(want) && (!remote.Is(err, remote.NoSpace) || room >= int64(len(body)+len(want)*(segStart+200))) || len(got) == len(want) && err != nil {
+					t.Fatalf("%d of %d records, %v, with room for %d", len(got), len(want), err, room)
+				}
+				at := 0
+				for i, a := range got {
+					want[i].loc = a.Loc
+					if a.Seq != want[i].seq || a.Off != at || len(head(at))+a.Len != len(want[i].payload) {
+						t.Fatalf("record %d is %+v", want[i].seq, a)
+					}
+					at += a.Len
+				}
+				model = append(model, want[:len(got)]...)
+			},
 			"sync": func(t *rapid.T) {
 				s := Seq(rapid.IntRange(0, len(model)).Draw(t, "seq"))
 				if err := j.Sync(ctx, s); err != nil || j.Stat().Durable < s {

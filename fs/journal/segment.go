@@ -43,6 +43,7 @@ type segment struct {
 	dirty bool  // appended to since the last sync
 	full  bool  // takes no more records
 	asked bool  // the next segment was asked for
+	out   int64 // the disk was asked to write what lies before
 
 	io   sync.RWMutex
 	gone bool // f is closed or belongs to another segment; guarded by io

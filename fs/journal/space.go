@@ -33,7 +33,7 @@ func (j *Journal) makeRoom(size, keep int64) error {
 			if s.end+size+keep <= s.size {
 				return nil
 			}
-			err := j.grow(s, s.end+size+keep, keep)
+			err := j.grow(s, size, keep)
 			if err == nil || !remote.Is(err, remote.NoSpace) || j.prepared == nil && len(j.spares) == 0 {
 				return err
 			}
@@ -56,20 +56,27 @@ func (j *Journal) free(keep int64) int64 {
 
 var errLimit = errors.New("the journal holds as much as it may; it gets room when changes are uploaded, or with a larger limit")
 
-// grow fills the file of s with zeros up to end or a little further. mu is held.
-func (j *Journal) grow(s *segment, end, keep int64) error {
-	size := min((end+j.step-1)/j.step*j.step, j.o.SegmentSize)
-	if size-s.size > j.free(keep) {
+// grow makes the file of s longer for size bytes that are about to be written at its end and keep more: by zeros in steps, so that a sync
+// of small records need not write the file's length too. Large records come one after another; they are spared the zeros
+// that they would overwrite at once. mu is held.
+func (j *Journal) grow(s *segment, size, keep int64) error {
+	end, step := s.end+size+keep, j.step
+	if size > step/16 {
+		step = minStep
+	}
+	room := j.free(keep)
+	if end-s.size > room {
 		return noSpace(errLimit)
 	}
-	if err := fill(s.f, s.size, size); err != nil {
+	to := min((end+step-1)/step*step, j.o.SegmentSize, s.size+room)
+	if err := fill(s.f, max(s.size, s.end+size), to); err != nil {
 		if isFull(err) {
 			return noSpace(err)
 		}
 		return j.fail("extend journal", err)
 	}
-	j.bytes += size - s.size
-	s.size = size
+	j.bytes += to - s.size
+	s.size = to
 	return nil
 }
 

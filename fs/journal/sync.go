@@ -94,3 +94,30 @@ func (j *Journal) syncRound(r *promise) {
 	j.mu.Unlock()
 	close(r.done)
 }
+
+// outStep is how much is appended before the disk is asked to begin with it.
+const outStep = 4 << 20
+
+// writeOut has the disk begin to write what was appended, so that the sync that will come has less to wait for. mu is held.
+func (j *Journal) writeOut(s *segment) {
+	if j.outing || j.closing || s.end-s.out < outStep {
+		return
+	}
+	j.outing, s.out = true, s.end
+	j.work.Add(1)
+	go func(end int64) {
+		defer j.work.Done()
+		s.io.RLock()
+		var err error
+		if !s.gone {
+			_, err = s.f.SyncTo(end)
+		}
+		s.io.RUnlock()
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.outing = false
+		if err != nil { // a later sync need not tell of it again
+			j.fail("write out journal", err)
+		}
+	}(s.end)
+}

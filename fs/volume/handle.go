@@ -172,24 +172,21 @@ func (h *Handle) writeLocked(src []byte, off uint64, killPriv bool) (int, error)
 		mode = killed(mode)
 	}
 	done := 0
-	for done < len(src) {
-		p := src[done:min(len(src), done+writePiece)]
-		seq, loc, err := v.jour.Append(recWrite, appendWrite(nil, h.ino, off, now, mode), p)
-		if err != nil {
-			if done > 0 {
-				return done, nil
-			}
-			return 0, err
-		}
-		v.lastSeq.Store(uint64(seq))
-		err = v.tree.Written(uint64(seq), v.o.Clock().UnixNano(), tree.Write{Ino: h.ino, Off: off, Len: uint64(len(p)), Place: place(loc), Time: now, Mode: mode})
-		if err != nil {
+	records, err := v.jour.AppendSplit(recWrite, src, writePiece, func(at int) []byte {
+		return appendWrite(nil, h.ino, off+uint64(at), now, mode)
+	})
+	for _, r := range records {
+		v.lastSeq.Store(uint64(r.Seq))
+		w := tree.Write{Ino: h.ino, Off: off + uint64(r.Off), Len: uint64(r.Len), Place: place(r.Loc), Time: now, Mode: mode}
+		if err := v.tree.Written(uint64(r.Seq), v.o.Clock().UnixNano(), w); err != nil {
 			return done, err
 		}
-		done += len(p)
-		off += uint64(len(p))
+		done += r.Len
 	}
-	return done, nil
+	if done > 0 {
+		err = nil
+	}
+	return done, err
 }
 
 // Sync makes what was written durable: here, or at the remote when the volume is so configured. It returns an earlier failure
