@@ -3,117 +3,56 @@ package vault
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
-	"log/slog"
-	"os"
-	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	"megafs/crypto"
 	"megafs/remote"
-	"megafs/remote/blob"
-	"megafs/remote/wire"
 )
-
-var ctx = context.Background()
-
-// memory is a sink that keeps what it is told.
-type memory struct {
-	resets  int
-	batches []remote.Batch
-	ops     []remote.Op
-}
-
-func (m *memory) Reset() error { m.resets++; m.ops, m.batches = nil, nil; return nil }
-func (m *memory) Apply(b remote.Batch) error {
-	m.batches = append(m.batches, b)
-	m.ops = append(m.ops, b.Ops...)
-	return nil
-}
-
-// world is a store with a vault, and the state folder of the machine that made it.
-type world struct {
-	t     *testing.T
-	store *blob.MemStore
-	ring  *crypto.Keyring
-	state string
-}
-
-func newWorld(t *testing.T) *world {
-	t.Helper()
-	crypto.CheapKDFForTests(t)
-	w := &world{t: t, store: blob.Mem(), state: t.TempDir()}
-	ring, _, err := Create(ctx, w.store, w.state, crypto.NewSecret([]byte("lantern gravel ointment velvet crumb")), "", crypto.DefaultKDF)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.ring = ring
-	return w
-}
-
-func (w *world) open(s blob.Store, state string) *Vault {
-	w.t.Helper()
-	v, err := Open(ctx, s, Options{StateDir: state, Keyring: w.ring, TrustFirstUse: true, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return v
-}
-
-func load(t *testing.T, v *Vault, from remote.Position) (*memory, remote.Position) {
-	t.Helper()
-	m := &memory{}
-	pos, err := v.Load(ctx, from, m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m, pos
-}
-
-func node(i int) remote.Op {
-	return remote.Op{Kind: remote.OpNode, Ino: remote.Ino(1<<remote.InoBits + i), Attr: remote.Attr{Type: remote.File, Mode: 0o644}}
-}
 
 // TestCommitsAndLoads commits on one machine and loads on another, fresh and known.
 func TestCommitsAndLoads(t *testing.T) {
-	w := newWorld(t)
-	a := w.open(w.store, w.state)
-	_, pos := load(t, a, remote.Position{})
-	pos, err := a.Commit(ctx, pos, []remote.Op{node(1), node(2)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := w.open(w.store, t.TempDir())
-	m, bpos := load(t, b, remote.Position{})
-	if bpos != pos || len(m.ops) != 4 || m.resets != 1 {
-		t.Fatal(bpos, pos, len(m.ops))
-	}
-	if bpos, err = b.Register(ctx, bpos, 2); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := a.Commit(ctx, pos, []remote.Op{node(3)}); !remote.Is(err, remote.Conflict) {
-		t.Fatal("commit on an old head:", err)
-	}
-	m, pos = load(t, a, pos)
-	if pos != bpos || len(m.ops) != 1 || m.resets != 0 {
-		t.Fatal(pos, bpos, m)
-	}
-	if _, err := a.Commit(ctx, pos, []remote.Op{node(3)}); err != nil {
-		t.Fatal(err)
-	}
+	both(t, func(t *testing.T, on kind) {
+		w := newWorld(t, on)
+		a := w.open(w.store, w.state)
+		_, pos := w.load(a, remote.Position{})
+		pos, err := a.Commit(ctx, pos, []remote.Op{node(1), node(2)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := w.open(w.store, t.TempDir())
+		m, bpos := w.load(b, remote.Position{})
+		if bpos != pos || len(m.ops) != 4 || m.resets != 1 {
+			t.Fatal(bpos, pos, len(m.ops))
+		}
+		if bpos, err = b.Register(ctx, bpos, 2); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Commit(ctx, pos, []remote.Op{node(3)}); !remote.Is(err, remote.Conflict) {
+			t.Fatal("commit on an old head:", err)
+		}
+		m, pos = w.load(a, pos)
+		if pos != bpos || len(m.ops) != 1 || m.resets != 0 {
+			t.Fatal(pos, bpos, m)
+		}
+		if _, err := a.Commit(ctx, pos, []remote.Op{node(3)}); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // TestBigBatches spreads a batch over entries, and one that is broken off never happens.
 func TestBigBatches(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, mem)
 	a := w.open(w.store, w.state)
-	_, pos := load(t, a, remote.Position{})
+	_, pos := w.load(a, remote.Position{})
 	var ops []remote.Op
 	for i := range 70_000 {
 		ops = append(ops, node(i+1))
 	}
-	before := w.store.Clone()
+	before := w.store.Copy()
 	end, err := a.Commit(ctx, pos, ops)
 	if err != nil {
 		t.Fatal(err)
@@ -121,40 +60,31 @@ func TestBigBatches(t *testing.T) {
 	if end.Seq < pos.Seq+2 {
 		t.Fatal("one entry only:", end.Seq)
 	}
-	m, _ := load(t, w.open(w.store, t.TempDir()), pos)
+	m, _ := w.load(w.open(w.store, t.TempDir()), pos)
 	if len(m.batches) != 1 || len(m.ops) != len(ops) {
 		t.Fatal(len(m.batches), len(m.ops))
 	}
 	// A machine that died after the first part.
 	first, _ := w.store.Get(ctx, logName(pos.Seq+1), maxEntry)
-	w.store.Restore(before)
+	w.store.Become(before)
 	w.store.Poke(logName(pos.Seq+1), first)
 	b := w.open(w.store, t.TempDir())
-	m, bpos := load(t, b, remote.Position{})
+	m, bpos := w.load(b, remote.Position{})
 	if bpos != pos || len(m.ops) != 2 {
 		t.Fatal("half a batch was told:", bpos, len(m.ops))
 	}
 	if bpos, err = b.Register(ctx, bpos, 2); err != nil {
 		t.Fatal(err)
 	}
-	m, cpos := load(t, w.open(w.store, t.TempDir()), remote.Position{})
+	m, cpos := w.load(w.open(w.store, t.TempDir()), remote.Position{})
 	if cpos != bpos || len(m.ops) != 3 {
 		t.Fatal("after the broken batch:", cpos, bpos, len(m.ops))
 	}
 }
 
-// piece returns a piece of content and its bytes.
-func piece(n, seed int) (remote.Piece, []byte) {
-	p := make([]byte, n)
-	for k := range p {
-		p[k] = byte(k*seed + n)
-	}
-	return remote.Piece{Len: n, Read: func(_ context.Context, off int, dst []byte) error { copy(dst, p[off:]); return nil }}, p
-}
-
 // TestContent stores pieces of all sizes and reads them back chunk by chunk.
 func TestContent(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, mem)
 	v := w.open(w.store, w.state)
 	var pieces []remote.Piece
 	var want [][]byte
@@ -198,465 +128,219 @@ func TestContent(t *testing.T) {
 	}
 }
 
-// TestP4Content does to a content object what a hostile store could: no read takes it for true.
-func TestP4Content(t *testing.T) {
-	w := newWorld(t)
-	v := w.open(w.store, w.state)
-	pa, _ := piece(3*remote.ChunkSize, 3)
-	refs, err := v.Store(ctx, []remote.Piece{pa}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := refs[0]
-	pb, _ := piece(3*remote.ChunkSize, 5)
-	refs, err = v.Store(ctx, []remote.Piece{pb}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := refs[0]
-	good, _ := w.store.Get(ctx, contentName(a.Object), 1<<30)
-	other, _ := w.store.Get(ctx, contentName(b.Object), 1<<30)
-	chunk := func(o []byte, i int) []byte {
-		return o[crypto.HeaderLen+i*remote.SealedChunk:][:remote.SealedChunk]
-	}
-	for name, c := range map[string]struct {
-		do   func(o []byte) []byte
-		want error
-	}{
-		"V01 flip": {func(o []byte) []byte { chunk(o, 1)[77] ^= 1; return o }, ErrTampered},
-		"V03 swap": {func([]byte) []byte { return other }, ErrTampered},
-		"V03 swap, same id": {func(o []byte) []byte {
-			return append(o[:crypto.HeaderLen:crypto.HeaderLen], other[crypto.HeaderLen:]...)
-		}, ErrTampered},
-		"V04 chunks": {func(o []byte) []byte {
-			x := bytes.Clone(chunk(o, 0))
-			copy(chunk(o, 0), chunk(o, 1))
-			copy(chunk(o, 1), x)
-			return o
-		}, ErrTampered},
-		"V05 splice":    {func(o []byte) []byte { copy(chunk(o, 1), chunk(other, 1)); return o }, ErrTampered},
-		"V06 truncated": {func(o []byte) []byte { return o[:len(o)-2*remote.SealedChunk] }, ErrTampered},
-		"V07 emptied":   {func([]byte) []byte { return []byte{} }, ErrTampered},
-		"V10 zeros":     {func(o []byte) []byte { clear(chunk(o, 1)); return o }, ErrTampered},
-		"V11 beheaded": {func(o []byte) []byte {
-			return append(o[:crypto.HeaderLen:crypto.HeaderLen], o[crypto.HeaderLen+remote.SealedChunk:]...)
-		}, ErrTampered},
-		"V12 gone": {func([]byte) []byte { return nil }, ErrMissing},
-		"V15 log as content": {func([]byte) []byte {
-			l, _ := w.store.Get(ctx, logName(1), maxEntry)
-			return append(l, make([]byte, len(good)-len(l))...)
-		}, ErrTampered},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w.store.Poke(contentName(a.Object), c.do(bytes.Clone(good)))
-			defer w.store.Poke(contentName(a.Object), good)
-			sealed := make([]byte, remote.SealedChunk)
-			err := v.Fetch(ctx, a, 1, 1, sealed)
-			if err == nil {
-				err = v.Open(a, 1, sealed, make([]byte, remote.ChunkSize))
-			}
-			wantErr(t, err, c.want)
-			// An audit finds it too, and nothing else.
-			var found []Damage
-			_, err = v.Verify(ctx, func(y func(remote.Extent) error) error {
-				return errors.Join(y(remote.Extent{Len: 1, Ref: a}), y(remote.Extent{Len: 1, Ref: b}))
-			}, func(d Damage) { found = append(found, d) })
-			if err != nil || len(found) != 1 || found[0].Object != contentName(a.Object) {
-				t.Error("audit:", found, err)
-			}
-		})
-	}
-}
-
 // TestSnapshots loads from a snapshot, and without it when it is damaged.
 func TestSnapshots(t *testing.T) {
-	w := newWorld(t)
-	a := w.open(w.store, w.state)
-	m, pos := load(t, a, remote.Position{})
-	state := append([]remote.Op(nil), m.ops...)
-	for i := range 5 {
-		state = append(state, node(i+1))
-		var err error
-		if pos, err = a.Commit(ctx, pos, []remote.Op{node(i + 1)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	pos, err := a.Snapshot(ctx, pos, func(yield func(remote.Op) error) error {
-		for _, op := range state {
-			if err := yield(op); err != nil {
-				return err
+	both(t, func(t *testing.T, on kind) {
+		w := newWorld(t, on)
+		a := w.open(w.store, w.state)
+		m, pos := w.load(a, remote.Position{})
+		state := append([]remote.Op(nil), m.ops...)
+		for i := range 5 {
+			state = append(state, node(i+1))
+			var err error
+			if pos, err = a.Commit(ctx, pos, []remote.Op{node(i + 1)}); err != nil {
+				t.Fatal(err)
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pos, err = a.Commit(ctx, pos, []remote.Op{node(9)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, bpos := load(t, w.open(w.store, t.TempDir()), remote.Position{})
-	if bpos != pos || len(m.ops) != len(state)+1 || len(m.batches) != 4 {
-		t.Fatal(bpos, pos, len(m.ops), len(m.batches))
-	}
-	none := func(func(remote.Extent) error) error { return nil }
-	for _, n := range w.store.Names() {
-		if n[:2] != "s/" {
-			continue
-		}
-		for _, gone := range []bool{false, true} {
-			saved := w.store.Clone()
-			if gone {
-				w.store.Poke(n, nil)
-			} else {
-				flip(w.store, n, 100)
-			}
-			m, bpos := load(t, w.open(w.store, t.TempDir()), remote.Position{})
-			if bpos != pos || len(m.ops) != len(state)+1 {
-				t.Fatal("without", n, ":", bpos, len(m.ops))
-			}
-			found := 0
-			if _, err := a.Verify(ctx, none, func(Damage) { found++ }); err != nil || found == 0 {
-				t.Error("audit of a damaged snapshot:", found, err)
-			}
-			w.store.Restore(saved)
-		}
-	}
-	if sum, err := a.Verify(ctx, none, func(d Damage) { t.Error(d) }); err != nil || sum.Snapshots != 1 || sum.Entries != pos.Seq {
-		t.Fatal(sum, err)
-	}
-}
-
-func wantErr(t *testing.T, err, is error) {
-	t.Helper()
-	if !errors.Is(err, is) || !remote.Is(err, remote.Integrity) {
-		t.Fatalf("got %v, want %v", err, is)
-	}
-}
-
-func flip(s *blob.MemStore, name string, at int) {
-	b, _ := s.Get(ctx, name, 1<<30)
-	b[at] ^= 1
-	s.Poke(name, b)
-}
-
-// TestP4HostileLog does to the log what a hostile store could, before a machine that knows the vault.
-func TestP4HostileLog(t *testing.T) {
-	cut := func(s *blob.MemStore, f func(b []byte) []byte) {
-		b, _ := s.Get(ctx, logName(4), maxEntry)
-		s.Poke(logName(4), f(b))
-	}
-	for name, c := range map[string]struct {
-		do   func(s *blob.MemStore, old *blob.MemStore)
-		want error
-	}{
-		"V16 flip":      {func(s, _ *blob.MemStore) { flip(s, logName(4), 200) }, ErrTampered},
-		"V17 moved":     {func(s, _ *blob.MemStore) { b, _ := s.Get(ctx, logName(3), maxEntry); s.Poke(logName(4), b) }, ErrTampered},
-		"V18 gap":       {func(s, _ *blob.MemStore) { s.Poke(logName(4), nil) }, ErrGap},
-		"V19 rollback":  {func(s, old *blob.MemStore) { s.Restore(old) }, ErrRollback},
-		"V07 emptied":   {func(s, _ *blob.MemStore) { s.Poke(logName(4), []byte{}) }, ErrTampered},
-		"V51 size bomb": {func(s, _ *blob.MemStore) { s.Poke(logName(4), make([]byte, maxEntry+1)) }, ErrTampered},
-		"V06 truncated": {func(s, _ *blob.MemStore) { cut(s, func(b []byte) []byte { return b[:len(b)-1] }) }, ErrTampered},
-		"V08 extended":  {func(s, _ *blob.MemStore) { cut(s, func(b []byte) []byte { return append(b, 0) }) }, ErrTampered},
-		"V12 all gone": {func(s, _ *blob.MemStore) {
-			for _, n := range s.Names() {
-				s.Poke(n, nil)
-			}
-		}, ErrRollback},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			a := w.open(w.store, w.state)
-			_, pos := load(t, a, remote.Position{})
-			old := w.store.Clone()
-			var mid remote.Position
-			for i := range 5 {
-				var err error
-				if pos, err = a.Commit(ctx, pos, []remote.Op{node(i + 1)}); err != nil {
-					t.Fatal(err)
-				}
-				if pos.Seq == 3 {
-					mid = pos
+		pos, err := a.Snapshot(ctx, pos, func(yield func(remote.Op) error) error {
+			for _, op := range state {
+				if err := yield(op); err != nil {
+					return err
 				}
 			}
-			a.Close()
-			c.do(w.store, old)
-			b := w.open(w.store, w.state)
-			_, err := b.Load(ctx, mid, &memory{})
-			wantErr(t, err, c.want)
-			if _, err := b.Commit(ctx, pos, []remote.Op{node(9)}); !remote.Is(err, remote.ReadOnly) {
-				t.Fatal("a commit after a violation:", err)
-			}
-			b.Close()
-			if _, err := w.open(w.store, w.state).Load(ctx, mid, &memory{}); !remote.Is(err, remote.ReadOnly) {
-				t.Fatal("the violation was forgotten:", err)
-			}
+			return nil
 		})
-	}
-}
-
-// TestP4Fork shows two machines different successors of one entry, and then one machine the other's.
-func TestP4Fork(t *testing.T) {
-	w := newWorld(t)
-	a := w.open(w.store, w.state)
-	_, pos := load(t, a, remote.Position{})
-	bstate := t.TempDir()
-	b := w.open(w.store, bstate)
-	load(t, b, remote.Position{})
-	pos, err := b.Register(ctx, pos, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	load(t, a, remote.Position{})
-	fork := w.store.Clone()
-	a.store = fork
-	if _, err := a.Commit(ctx, pos, []remote.Op{node(1)}); err != nil {
-		t.Fatal(err)
-	}
-	bpos, err := b.Commit(ctx, pos, []remote.Op{node(2)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.Commit(ctx, bpos, []remote.Op{node(3)}); err != nil {
-		t.Fatal(err)
-	}
-	// The store lets a's machine see b's branch.
-	a.store = w.store
-	_, err = a.Load(ctx, pos, &memory{})
-	wantErr(t, err, ErrFork)
-}
-
-// TestP4EveryByte flips every byte of an entry, and cuts it everywhere; none is taken.
-func TestP4EveryByte(t *testing.T) {
-	w := newWorld(t)
-	b, _ := w.store.Get(ctx, logName(1), maxEntry)
-	k := w.ring.Keys()
-	for i := range b {
-		b[i] ^= 0x40
-		if _, err := openEntry(k, 1, b); err == nil {
-			t.Fatal("taken with byte", i, "flipped")
-		}
-		b[i] ^= 0x40
-		if _, err := openEntry(k, 1, b[:i]); err == nil {
-			t.Fatal("taken when cut at", i)
-		}
-	}
-	if _, err := openEntry(k, 1, b); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// TestP4TrustFiles tears, edits and loses what a machine remembers.
-func TestP4TrustFiles(t *testing.T) {
-	w := newWorld(t)
-	a := w.open(w.store, w.state)
-	_, pos := load(t, a, remote.Position{})
-	for i := range 3 {
-		pos, _ = a.Commit(ctx, pos, []remote.Op{node(i + 1)})
-	}
-	a.Close()
-	opts := Options{StateDir: w.state, Keyring: w.ring, Log: slog.New(slog.DiscardHandler)}
-	files, _ := filepath.Glob(filepath.Join(w.state, "trust-*"))
-	if len(files) != 2 {
-		t.Fatal(files)
-	}
-	for _, f := range files {
-		good, _ := os.ReadFile(f)
-		os.WriteFile(f, good[:len(good)/2], 0o600)
-		v, err := Open(ctx, w.store, opts)
 		if err != nil {
-			t.Fatal("with one torn:", err)
-		}
-		if _, err := v.Load(ctx, remote.Position{}, &memory{}); err != nil {
 			t.Fatal(err)
 		}
-		os.WriteFile(f, good, 0o600)
-	}
-	for _, f := range files {
-		b, _ := os.ReadFile(f)
-		b[30] ^= 1
-		os.WriteFile(f, b, 0o600)
-	}
-	if _, err := Open(ctx, w.store, opts); !errors.Is(err, ErrNotTrusted) {
-		t.Fatal("both edited:", err)
-	}
-	for _, f := range files {
-		os.Remove(f)
-	}
-	if _, err := Open(ctx, w.store, opts); !errors.Is(err, ErrNotTrusted) {
-		t.Fatal("both lost:", err)
-	}
-}
-
-// TestP4Keyring replaces vault and keyring below a machine that knows them.
-func TestP4Keyring(t *testing.T) {
-	w := newWorld(t)
-	other := newWorld(t)
-	if _, err := Open(ctx, other.store, Options{StateDir: w.state, Keyring: other.ring}); !errors.Is(err, ErrVaultReplaced) {
-		t.Error("V43:", err)
-	}
-	if _, _, err := ReadKeyring(ctx, blob.Mem(), w.state); !errors.Is(err, ErrVaultMissing) {
-		t.Error("V44:", err)
-	}
-	a := w.open(w.store, w.state)
-	_, pos := load(t, a, remote.Position{})
-	object, next, err := w.ring.Repass(crypto.NewSecret([]byte("another gravel ointment velvet crumb")), crypto.DefaultKDF)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if pos, err = a.AddKeyring(ctx, pos, object, next); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := a.Commit(ctx, pos, []remote.Op{node(1)}); err != nil {
-		t.Fatal(err)
-	}
-	a.Close()
-	if _, err := Open(ctx, w.store, Options{StateDir: w.state, Keyring: w.ring}); !errors.Is(err, ErrKeyringRollback) {
-		t.Error("V41, known:", err)
-	}
-	// A machine that knows nothing finds out by the log, when the store hides the new one.
-	w.store.Poke(keyringName(2), nil)
-	b := w.open(w.store, t.TempDir())
-	_, err = b.Load(ctx, remote.Position{}, &memory{})
-	wantErr(t, err, ErrKeyringRollback)
-	w.store.Poke(keyringName(2), object)
-	w.ring = next
-	load(t, w.open(w.store, w.state), remote.Position{})
-}
-
-// TestDeviceClone copies a state folder and lets both go on: the second takes a new name.
-func TestDeviceClone(t *testing.T) {
-	w := newWorld(t)
-	a := w.open(w.store, w.state)
-	_, pos := load(t, a, remote.Position{})
-	twin := t.TempDir()
-	if err := os.CopyFS(twin, os.DirFS(w.state)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := a.Commit(ctx, pos, []remote.Op{node(1)}); err != nil {
-		t.Fatal(err)
-	}
-	b := w.open(w.store, twin)
-	id, n := b.Device()
-	load(t, b, remote.Position{})
-	if id2, n2 := b.Device(); id2 == id || n == 0 || n2 != 0 {
-		t.Fatal("still the same device:", n, n2)
-	}
-}
-
-// hookStore calls after each Put.
-type hookStore struct {
-	*blob.MemStore
-	after func()
-}
-
-func (h *hookStore) Put(ctx context.Context, name string, data []byte) error {
-	err := h.MemStore.Put(ctx, name, data)
-	h.after()
-	return err
-}
-
-// TestOwnCrash dies between the store's taking a commit and remembering it: that is no clone.
-func TestOwnCrash(t *testing.T) {
-	w := newWorld(t)
-	a := w.open(w.store, w.state)
-	_, pos := load(t, a, remote.Position{})
-	saved := t.TempDir()
-	a.store = &hookStore{MemStore: w.store, after: func() { os.CopyFS(saved, os.DirFS(w.state)) }}
-	if _, err := a.Commit(ctx, pos, []remote.Op{node(1)}); err != nil {
-		t.Fatal(err)
-	}
-	b := w.open(w.store, saved)
-	id, _ := b.Device()
-	load(t, b, remote.Position{})
-	if id2, n2 := b.Device(); id2 != id || n2 == 0 {
-		t.Fatal("took its own commit for a clone's")
-	}
-}
-
-// liar is a store whose Put always says that the name is taken, or whose answers get lost.
-type liar struct {
-	*blob.MemStore
-	exist, lose bool
-}
-
-func (l *liar) Put(ctx context.Context, name string, data []byte) error {
-	if l.exist {
-		return remote.E("put", name, remote.Exist, nil)
-	}
-	err := l.MemStore.Put(ctx, name, data)
-	if l.lose {
-		return remote.E("put", name, remote.Timeout, err)
-	}
-	return err
+		pos, err = a.Commit(ctx, pos, []remote.Op{node(9)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, bpos := w.load(w.open(w.store, t.TempDir()), remote.Position{})
+		if bpos != pos || len(m.ops) != len(state)+1 || len(m.batches) != 4 {
+			t.Fatal(bpos, pos, len(m.ops), len(m.batches))
+		}
+		none := func(func(remote.Extent) error) error { return nil }
+		for _, n := range w.store.Names() {
+			if n[:2] != "s/" {
+				continue
+			}
+			for _, gone := range []bool{false, true} {
+				saved := w.store.Copy()
+				if gone {
+					w.store.Poke(n, nil)
+				} else {
+					flip(w.store, n, 100)
+				}
+				m, bpos := w.load(w.open(w.store, t.TempDir()), remote.Position{})
+				if bpos != pos || len(m.ops) != len(state)+1 {
+					t.Fatal("without", n, ":", bpos, len(m.ops))
+				}
+				found := 0
+				if _, err := a.Verify(ctx, none, func(Damage) { found++ }); err != nil || found == 0 {
+					t.Error("audit of a damaged snapshot:", found, err)
+				}
+				w.store.Become(saved)
+			}
+		}
+		if sum, err := a.Verify(ctx, none, func(d Damage) { t.Error(d) }); err != nil || sum.Snapshots != 1 || sum.Entries != pos.Seq {
+			t.Fatal(sum, err)
+		}
+	})
 }
 
 // TestCommitAnswers commits to stores that answer wrongly, or whose answer is lost.
 func TestCommitAnswers(t *testing.T) {
-	w := newWorld(t)
-	a := w.open(w.store, w.state)
-	_, pos := load(t, a, remote.Position{})
-	a.store = &liar{MemStore: w.store, exist: true}
-	if _, err := a.Commit(ctx, pos, []remote.Op{node(1)}); !errors.Is(err, ErrStoreContract) {
-		t.Error("V26:", err)
-	}
-	a.store = &liar{MemStore: w.store, lose: true}
-	if _, err := a.Commit(ctx, pos, []remote.Op{node(1)}); err != nil {
-		t.Error("a commit whose answer was lost:", err)
-	}
-}
-
-// FuzzEntry decodes foreign bodies: what is taken is encoded to the same bytes again.
-func FuzzEntry(f *testing.F) {
-	var vid crypto.VaultID
-	f.Add(make([]byte, 512))
-	e := entry{seq: 1, parts: 1, typ: entryKeyring}
-	b := make([]byte, 0, 512)
-	b = append(b, 0, 1)
-	b = append(b, vid[:]...)
-	b = append(b, u64(1)...)
-	b = append(b, make([]byte, 512-len(b))...)
-	b[entryHead-2] = 1
-	b[entryHead-1] = e.typ
-	f.Add(b)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		e, err := decodeEntry(vid, 1, b)
-		if err != nil {
-			return
+	both(t, func(t *testing.T, on kind) {
+		w := newWorld(t, on)
+		a := w.open(w.store, w.state)
+		_, pos := w.load(a, remote.Position{})
+		w.give(a, &liar{Store: w.store, exist: true})
+		if _, err := a.Commit(ctx, pos, []remote.Op{node(1)}); !errors.Is(err, ErrStoreContract) {
+			t.Error("V26:", err)
 		}
-		again := wire.AppendOps(nil, e.list)
-		if _, rest := binary.Uvarint(again); len(e.list) != e.n || !bytes.Equal(again[rest:], e.ops) {
-			t.Fatal("ops are not what they were read from")
+		w.give(a, &liar{Store: w.store, lose: true})
+		if _, err := a.Commit(ctx, pos, []remote.Op{node(1)}); err != nil {
+			t.Error("a commit whose answer was lost:", err)
 		}
 	})
 }
 
-// FuzzRoot decodes foreign snapshot roots.
-func FuzzRoot(f *testing.F) {
-	var vid crypto.VaultID
-	r := root{at: link{Seq: 7}, parts: []partRef{{n: 3}}}
-	f.Add(r.encode(vid))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := decodeRoot(vid, 7, b)
-		if err == nil && !bytes.Equal(r.encode(vid), b) {
-			t.Fatal("not the only encoding")
+// TestLoadsAndCommitsAtOnce: while one goroutine commits, others load. Nobody sees a clone, and no commit conflicts.
+func TestLoadsAndCommitsAtOnce(t *testing.T) {
+	w, a, pos := begun(t, mem)
+	id, _ := a.Device()
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for _, from := range []remote.Position{{}, pos} {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if _, err := a.Load(ctx, from, w.sink()); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for i := range 60 {
+		var err error
+		if pos, err = a.Commit(ctx, pos, []remote.Op{node(i + 1)}); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	close(done)
+	wg.Wait()
+	if id2, _ := a.Device(); id2 != id {
+		t.Error("saw a clone")
+	}
+	if _, got := w.load(w.open(w.store, t.TempDir()), remote.Position{}); got != pos {
+		t.Error(got, pos)
+	}
+}
+
+// TestSinkRefuses: what the sink did not take is not built on, whatever the reason.
+func TestSinkRefuses(t *testing.T) {
+	both(t, func(t *testing.T, on kind) {
+		for _, kind := range []remote.Kind{remote.IO, remote.Integrity} {
+			w, a, _ := begun(t, on)
+			b, pos, _ := w.second()
+			_, start := w.load(a, remote.Position{})
+			pos = commits(t, b, pos, 1, 3)
+			s := &refusing{left: 1, err: remote.E("apply", "", kind, nil)}
+			got, err := a.Load(ctx, start, s)
+			if !remote.Is(err, kind) || got.Seq != start.Seq+1 {
+				t.Fatal(got, err)
+			}
+			if kind == remote.Integrity && !errors.Is(err, ErrInvalidEntry) {
+				t.Fatal(err)
+			}
+			want := remote.Conflict
+			if kind == remote.Integrity {
+				want = remote.ReadOnly
+			}
+			for _, base := range []remote.Position{start, got} {
+				if _, err := a.Commit(ctx, base, []remote.Op{node(9)}); !remote.Is(err, want) {
+					t.Fatal(err)
+				}
+			}
+			if kind == remote.IO {
+				if _, got := w.load(a, got); got != pos {
+					t.Fatal(got)
+				}
+			}
 		}
 	})
 }
 
-// FuzzTrust reads foreign trust files: without the key none is taken.
-func FuzzTrust(f *testing.F) {
-	f.Add([]byte(trustMagic))
-	crypto.CheapKDFForTests(f)
-	_, _, ring, err := crypto.CreateKeyring(crypto.NewSecret([]byte("lantern gravel ointment velvet crumb")), "", crypto.DefaultKDF)
+// TestInterleavedParts: parts that do not lie one after the other, of one device and one batch, are no batch.
+func TestInterleavedParts(t *testing.T) {
+	w, a, pos := begun(t, mem)
+	b, bpos, _ := w.second()
+	w.load(a, pos)
+	var ops []remote.Op
+	for i := range 70_000 {
+		ops = append(ops, node(i+1))
+	}
+	s := &evil{Store: w.store}
+	n := 0
+	s.put = func(name string, data []byte) (bool, error) {
+		if strings.HasPrefix(name, "l/") {
+			if n++; n == 2 {
+				// Between the first part and the second another machine commits.
+				_, at := w.load(b, bpos)
+				commits(t, b, at, 100_000, 1)
+			}
+		}
+		return false, nil
+	}
+	w.give(a, s)
+	if _, err := a.Commit(ctx, bpos, ops); !remote.Is(err, remote.Conflict) {
+		t.Fatal(err)
+	}
+	m, at := w.load(a, bpos)
+	if len(m.ops) != 1 || at.Seq != bpos.Seq+2 {
+		t.Fatal("half a batch:", len(m.ops), at)
+	}
+	end, err := a.Commit(ctx, at, ops)
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
-	k := ring.Keys()
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if decodeTrust(b, k) != nil {
-			t.Fatal("taken")
+	if m, got := w.load(b, at); got != end || len(m.batches) != 1 || len(m.ops) != len(ops) {
+		t.Fatal(got, end, len(m.batches))
+	}
+}
+
+// TestRootFits: the largest table of a snapshot's parts can be sealed.
+func TestRootFits(t *testing.T) {
+	r := root{parts: make([]partRef, maxParts)}
+	if n := len(r.encode(crypto.VaultID{})); n > crypto.MaxPlain {
+		t.Fatal(n)
+	}
+}
+
+// TestUnsupportedEntry: an entry of a kind this version does not know is no attack; nothing is recorded against the store.
+func TestUnsupportedEntry(t *testing.T) {
+	both(t, func(t *testing.T, on kind) {
+		w, a, pos := begun(t, on)
+		e := &entry{seq: pos.Seq + 1, prev: pos.Hash, device: remote.DeviceID{9}, dev: link{1, [32]byte{}}, parts: 1,
+			keyring: link{w.ring.Generation(), w.ring.Hash()}}
+		body := bodyOf(t, w.ring.Keys(), e)
+		body[entryHead-1] = 77
+		sealed, _ := w.ring.Keys().Seal(crypto.ClassLog, u64(e.seq), body)
+		w.store.Poke(logName(e.seq), sealed)
+		_, err := a.Load(ctx, pos, w.sink())
+		if !errors.Is(err, ErrUnsupported) || !remote.Is(err, remote.NotSupported) || a.Info().Violation != "" {
+			t.Fatal(err, a.Info().Violation)
+		}
+		if _, err := a.Commit(ctx, pos, []remote.Op{node(1)}); !remote.Is(err, remote.Conflict) {
+			t.Fatal("committed past it:", err)
 		}
 	})
 }
