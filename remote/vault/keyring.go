@@ -167,14 +167,20 @@ func (v *Vault) renew(ctx context.Context, named link) error {
 	return KeepKeyring(v.o.StateDir, object)
 }
 
-// rotated reports whether the store has a keyring newer than the one in use, so that what does not open may be of its keys.
+// rotated reports whether the store has a keyring newer than the one in use and with other keys, so that what does not open may be under them.
 func (v *Vault) rotated(ctx context.Context) bool {
 	object, _, err := ReadKeyring(ctx, v.store, "")
 	if err != nil {
 		return false
 	}
 	h, err := crypto.ReadKeyringHeader(object)
-	return err == nil && h.Generation > v.keyring().Generation()
+	if err != nil || h.Generation <= v.keyring().Generation() {
+		return false
+	}
+	krk := v.keyring().KRK()
+	defer krk.Wipe()
+	ring, err := crypto.OpenKeyring(object, krk)
+	return err != nil || ring.Keys().Epoch() != v.keys.Epoch()
 }
 
 // chained proves, where a walk ended, that the keyring in use is the one that the log names, or descends from it: a machine may have died

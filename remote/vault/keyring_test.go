@@ -12,7 +12,7 @@ import (
 )
 
 // repassed makes the next generation of a keyring.
-func repassed(t *testing.T, r *crypto.Keyring) ([]byte, *crypto.Keyring) {
+func repassed(t testing.TB, r *crypto.Keyring) ([]byte, *crypto.Keyring) {
 	t.Helper()
 	object, next, err := r.Repass(crypto.NewSecret([]byte("another gravel ointment velvet crumb")), crypto.DefaultKDF)
 	if err != nil {
@@ -289,6 +289,24 @@ func TestCreateRefuses(t *testing.T) {
 		}
 		if err := make(&overwriting{on(t)}, t.TempDir()); !errors.Is(err, blob.ErrStoreContract) {
 			t.Error("V27: in a store that overwrites:", err)
+		}
+	})
+}
+
+// TestP4_V16EpochChanged changes the epoch in an entry's header before a machine that has not seen the newest keyring. That keyring has the
+// same keys, so nothing was rotated: it is tampering, and not a newer megafs.
+func TestP4_V16EpochChanged(t *testing.T) {
+	both(t, func(t *testing.T, on kind) {
+		w, a, start := begun(t, on)
+		b, pos, _ := w.second()
+		object, next := repassed(t, w.ring)
+		pos, err := b.AddKeyring(ctx, pos, object, next)
+		must(t, err)
+		flip(w.store, logName(pos.Seq), 11)
+		_, err = a.Load(ctx, start, w.sink())
+		wantErr(t, err, ErrTampered)
+		if a.Info().Violation == "" {
+			t.Fatal("not remembered")
 		}
 	})
 }
