@@ -9,6 +9,7 @@ import (
 	"megafs/remote/blob"
 )
 
+
 // TestP4HostileLog does to the log what a hostile store could, before a machine that knows the vault.
 func TestP4HostileLog(t *testing.T) {
 	both(t, func(t *testing.T, on kind) {
@@ -96,28 +97,6 @@ func TestP4Fork(t *testing.T) {
 		w.give(a, w.store)
 		_, err = a.Load(ctx, pos, w.sink())
 		wantErr(t, err, ErrFork)
-	})
-}
-
-// TestP4EveryByte flips every byte of an entry, and cuts it everywhere; none is taken.
-func TestP4EveryByte(t *testing.T) {
-	both(t, func(t *testing.T, on kind) {
-		w := newWorld(t, on)
-		b, _ := w.store.Get(ctx, logName(1), maxEntry)
-		k := w.ring.Keys()
-		for i := range b {
-			b[i] ^= 0x40
-			if _, err := openEntry(k, 1, b); err == nil {
-				t.Fatal("taken with byte", i, "flipped")
-			}
-			b[i] ^= 0x40
-			if _, err := openEntry(k, 1, b[:i]); err == nil {
-				t.Fatal("taken when cut at", i)
-			}
-		}
-		if _, err := openEntry(k, 1, b); err != nil {
-			t.Fatal(err)
-		}
 	})
 }
 
