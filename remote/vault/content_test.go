@@ -123,7 +123,7 @@ func TestP4_V01ToV12Content(t *testing.T) {
 			attacks = append(attacks, attack{fmt.Sprint("V02 header byte ", i), func(o []byte) []byte { o[i] ^= 1; return o }, "...."})
 		}
 		for _, x := range attacks {
-			t.Run(x.name, func(t *testing.T) {
+			named(t, x.name, func() {
 				w.store.Poke(name, x.do(bytes.Clone(good)))
 				defer w.store.Poke(name, good)
 				if found := audit(t, v, a, b); len(found) != 1 || found[0].Object != name {

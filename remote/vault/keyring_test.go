@@ -95,7 +95,7 @@ func TestP4_V41Unannounced(t *testing.T) {
 			skip bool
 			want error
 		}{"in a row": {false, nil}, "one missing": {true, ErrKeyringTampered}} {
-			t.Run(name, func(t *testing.T) {
+			named(t, name, func() {
 				w, _, pos := begun(t, on)
 				o2, k2 := repassed(t, w.ring)
 				o3, k3 := repassed(t, k2)

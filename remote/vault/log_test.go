@@ -35,7 +35,7 @@ func TestP4HostileLog(t *testing.T) {
 				}
 			}, ErrRollback},
 		} {
-			t.Run(name, func(t *testing.T) {
+			named(t, name, func() {
 				w := newWorld(t, on)
 				a := w.open(w.store, w.state)
 				_, pos := w.load(a, remote.Position{})

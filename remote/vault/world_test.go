@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"go.uber.org/goleak"
 
@@ -134,11 +135,27 @@ type kind func(t testing.TB) place
 func mem(testing.TB) place   { return memPlace{blob.Mem()} }
 func dir(t testing.TB) place { return newDirPlace(t) }
 
-// both runs a test over each kind of store.
+// both runs a test over each kind of store, with a clock of its own: waiting for what a store may be slow to show takes no time.
 func both(t *testing.T, f func(t *testing.T, on kind)) {
-	t.Parallel() // much of the time they only wait for what a store might be slow to show
-	t.Run("mem", func(t *testing.T) { t.Parallel(); f(t, mem) })
-	t.Run("dir", func(t *testing.T) { t.Parallel(); f(t, dir) })
+	t.Parallel()
+	for name, on := range map[string]kind{"mem": mem, "dir": dir} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { f(t, on) })
+		})
+	}
+}
+
+// named runs one case of a test, and says which it was that failed: there are no subtests under a clock of one's own.
+func named(t *testing.T, name string, f func()) {
+	t.Helper()
+	failed := t.Failed()
+	defer func() {
+		if t.Failed() && !failed {
+			t.Log("that was", name)
+		}
+	}()
+	f()
 }
 
 // quickDir returns a folder in memory where there is one: for thousands of state folders whose fsyncs prove nothing.
