@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -164,7 +165,10 @@ type candidate struct {
 	id  crypto.ID
 }
 
-// candidates lists snapshots, the newest first. A listing is a hint; only what the log announces counts.
+// maxCandidates is how many snapshots are tried before the whole log is read. A store can list any number that are none.
+const maxCandidates = 64
+
+// candidates lists the newest snapshots, the newest first. A listing is a hint; only what the log announces counts.
 func (v *Vault) candidates(ctx context.Context) ([]candidate, error) {
 	var out []candidate
 	err := v.store.List(ctx, rootPrefix, "", func(i blob.Info) error {
@@ -172,12 +176,16 @@ func (v *Vault) candidates(ctx context.Context) ([]candidate, error) {
 		num, hexid, ok := strings.Cut(s, "-")
 		seq, ok2 := number(num, "")
 		id, err := hex.DecodeString(hexid)
-		if ok && ok2 && err == nil && len(id) == 32 {
-			out = append(out, candidate{seq, crypto.ID(id)})
+		if !ok || !ok2 || err != nil || len(id) != 32 {
+			return nil
+		}
+		at := sort.Search(len(out), func(k int) bool { return out[k].seq < seq })
+		if at < maxCandidates {
+			out = slices.Insert(out, at, candidate{seq, crypto.ID(id)})
+			out = out[:min(len(out), maxCandidates)]
 		}
 		return nil
 	})
-	sort.Slice(out, func(i, j int) bool { return out[i].seq > out[j].seq })
 	return out, err
 }
 
