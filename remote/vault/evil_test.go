@@ -2,9 +2,16 @@ package vault
 
 import (
 	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
+	"syscall"
+	"testing"
 	"time"
 
+	"megafs/crypto"
 	"megafs/remote"
 	"megafs/remote/blob"
 )
@@ -120,4 +127,41 @@ func (c *clock) move(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.t = c.t.Add(d)
+}
+
+// plant puts into a vault's folder what is no object, and a link to something of its owner's beside it. The function it returns looks whether all
+// is as it was.
+func plant(t testing.TB, d *dirPlace) (untouched func()) {
+	t.Helper()
+	outside := filepath.Join(t.TempDir(), "secret")
+	must(t, os.WriteFile(outside, []byte("of the owner"), 0o600))
+	for _, n := range []string{"l/../x ", "l/UPPER", "l/zz.tmp", "k/ 1", "s/r/a\nb", "o/\xff\xfe", "s/p/.hidden", "\x1b[31mred"} {
+		p := filepath.Join(d.path, n)
+		must(t, os.MkdirAll(filepath.Dir(p), 0o700))
+		must(t, os.WriteFile(p, []byte("planted"), 0o600))
+	}
+	must(t, os.MkdirAll(d.file("l/0000000000001000"), 0o700)) // a folder in an entry's place
+	must(t, os.MkdirAll(d.file("s/r"), 0o700))
+	must(t, os.Symlink(outside, d.file(rootName(1<<40, crypto.ID{1}))))
+	must(t, os.Symlink("/", d.file("o/zz")))
+	must(t, syscall.Mkfifo(d.file("l/0000000000002000"), 0o600))
+	before := allNames(t, d.path)
+	return func() {
+		t.Helper()
+		if after := allNames(t, d.path); !slices.Equal(before, after) {
+			t.Errorf("files came or went:\n%q\n%q", before, after)
+		}
+		if b, err := os.ReadFile(outside); err != nil || string(b) != "of the owner" {
+			t.Error("outside:", err)
+		}
+	}
+}
+
+func allNames(t testing.TB, root string) (names []string) {
+	t.Helper()
+	must(t, filepath.WalkDir(root, func(p string, _ fs.DirEntry, err error) error {
+		names = append(names, p)
+		return err
+	}))
+	return names
 }

@@ -6,7 +6,6 @@ import (
 	"testing"
 )
 
-
 // TestP4_V14V15V17Foreign puts each object of the vault, and each of another one with the same passphrase, into each place of the vault, as it is and
 // with its class and id made to fit.
 func TestP4_V14V15V17Foreign(t *testing.T) {

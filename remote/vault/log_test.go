@@ -9,7 +9,6 @@ import (
 	"megafs/remote/blob"
 )
 
-
 // TestP4HostileLog does to the log what a hostile store could, before a machine that knows the vault.
 func TestP4HostileLog(t *testing.T) {
 	both(t, func(t *testing.T, on kind) {
