@@ -62,13 +62,36 @@ func ReadKeyring(ctx context.Context, s blob.Store, stateDir string) (object []b
 	return nil, false, err
 }
 
-// KeepKeyring keeps a copy of the keyring object, so that the vault can be unlocked while the store does not answer.
+// KeepKeyring keeps a copy of the keyring object, so that the vault can be unlocked while the store does not answer. A copy of another vault's
+// keyring stays, which is ErrVaultReplaced, and so does one of a newer generation, which Open will say.
 func KeepKeyring(stateDir string, object []byte) error {
 	old, err := os.ReadFile(keyringCopy(stateDir))
 	if err == nil && string(old) == string(object) {
 		return nil
 	}
+	h, err := crypto.ReadKeyringHeader(object)
+	if err != nil {
+		return opened("keep keyring", "", err)
+	}
+	if err := replaced(stateDir, h.Vault); err != nil {
+		return err
+	}
+	if kept, err := crypto.ReadKeyringHeader(old); err == nil && kept.Generation > h.Generation {
+		return nil
+	}
 	return writeSynced(keyringCopy(stateDir), object)
+}
+
+// replaced says that a state folder has the keyring of another vault.
+func replaced(stateDir string, vid crypto.VaultID) error {
+	old, err := os.ReadFile(keyringCopy(stateDir))
+	if err != nil {
+		return nil
+	}
+	if h, err := crypto.ReadKeyringHeader(old); err != nil || h.Vault == vid {
+		return nil
+	}
+	return bad("open vault", "", ErrVaultReplaced, fmt.Errorf("should that be meant, move %s away", stateDir))
 }
 
 // AddKeyring makes a new generation of the keyring the one in force: it is stored, read back, named in the log, and then the one

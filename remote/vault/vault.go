@@ -86,13 +86,13 @@ func Open(ctx context.Context, s blob.Store, o Options) (*Vault, error) {
 		return nil, remote.E("make the state folder", o.StateDir, remote.IO, err)
 	}
 	t, err := readTrust(o.StateDir, v.keys)
-	if err != nil && !(o.TrustFirstUse && errors.Is(err, ErrNotTrusted)) {
-		if b, rerr := os.ReadFile(keyringCopy(o.StateDir)); rerr == nil {
-			// The trust files do not verify under these keys since the keys are of another vault.
-			if h, herr := crypto.ReadKeyringHeader(b); herr == nil && h.Vault != v.keys.Vault() {
-				return nil, bad("open vault", "", ErrVaultReplaced, nil)
-			}
+	if t == nil {
+		// Nothing is remembered that verifies under these keys. It may be since they are another vault's, and that no first use excuses.
+		if rerr := replaced(o.StateDir, v.keys.Vault()); rerr != nil {
+			return nil, rerr
 		}
+	}
+	if err != nil && !(o.TrustFirstUse && errors.Is(err, ErrNotTrusted)) {
 		return nil, err
 	}
 	if t == nil {
