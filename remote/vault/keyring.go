@@ -59,7 +59,15 @@ func ReadKeyring(ctx context.Context, s blob.Store, stateDir string) (object []b
 	if err == nil || remote.Is(err, remote.NotExist) {
 		return nil, false, remote.E("open vault", "", remote.NotExist, ErrVaultMissing)
 	}
-	return nil, false, err
+	return nil, false, tooLong("open vault", err)
+}
+
+// tooLong says of a keyring that is longer than any can be what it is: damage.
+func tooLong(op string, err error) error {
+	if remote.Is(err, remote.TooLarge) {
+		return bad(op, "keyring", ErrKeyringTampered, errors.Join(ErrLimit, err))
+	}
+	return err
 }
 
 // KeepKeyring keeps a copy of the keyring object, so that the vault can be unlocked while the store does not answer. A copy of another vault's
@@ -169,7 +177,7 @@ func (v *Vault) renew(ctx context.Context, named link) error {
 		}
 	}
 	if err != nil {
-		return err
+		return tooLong("follow the log", err)
 	}
 	krk := v.keyring().KRK()
 	defer krk.Wipe()
