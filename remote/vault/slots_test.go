@@ -240,7 +240,7 @@ func TestP4_V47SlotFlood(t *testing.T) {
 				runtime.ReadMemStats(&before)
 				err := takes(t, s, passphrase, t.TempDir(), true)
 				runtime.ReadMemStats(&after)
-				if !errors.Is(err, crypto.ErrLimit) && !errors.Is(err, crypto.ErrKeyringTampered) && !remote.Is(err, remote.TooLarge) {
+				if !errors.Is(err, crypto.ErrLimit) && !errors.Is(err, crypto.ErrKeyringTampered) && !(errors.Is(err, ErrLimit) && remote.Is(err, remote.Integrity)) {
 					t.Errorf("%s: %v", what, err)
 				}
 				if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {

@@ -1,6 +1,8 @@
 package vault
 
 import (
+	"bytes"
+	"os"
 	"strings"
 	"testing"
 
@@ -92,6 +94,144 @@ func TestP4_V38OverPruned(t *testing.T) {
 			w.store.Poke(logName(seq), nil)
 			_, err := w.open(w.store, t.TempDir()).Load(ctx, remote.Position{}, w.sink())
 			wantErr(t, err, ErrGap)
+		}
+	})
+}
+
+// TestP4_V34OlderSnapshot damages the newest snapshot in each way. An older one that is whole is told instead, and the log from there on; and
+// should none be whole, all of the log.
+func TestP4_V34OlderSnapshot(t *testing.T) {
+	both(t, func(t *testing.T, on kind) {
+		s := newScene(t, on)
+		var roots, parts []string
+		for _, n := range s.store.Names() {
+			switch {
+			case strings.HasPrefix(n, rootPrefix):
+				roots = append(roots, n)
+			case strings.HasPrefix(n, "s/p/"):
+				parts = append(parts, n)
+			}
+		}
+		if len(roots) != 2 || len(parts) != 2 {
+			t.Fatal(roots, parts)
+		}
+		// Which part is the newest's?
+		if v := s.machine(freshMachine, s.store, t.TempDir()); true {
+			c, err := v.candidates(ctx)
+			must(t, err)
+			r, err := v.root(ctx, c[0])
+			must(t, err)
+			if partName(r.parts[0].id) == parts[0] {
+				parts[0], parts[1] = parts[1], parts[0]
+			}
+		}
+		whole := map[string][]byte{}
+		for _, n := range append(roots, parts...) {
+			whole[n] = bytesOf(t, s.store, n)
+		}
+		type damage map[string][]byte
+		flipped := func(n string) []byte { b := bytes.Clone(whole[n]); b[len(b)-20] ^= 1; return b }
+		oldest, _, _ := strings.Cut(strings.TrimPrefix(roots[0], rootPrefix), "-")
+		older, _ := number(oldest, "")
+		for what, c := range map[string]struct {
+			damage damage
+			first  uint64 // the entry after which the log is told
+		}{
+			"none":                   {damage{}, s.head.Seq - 2},
+			"root flipped":           {damage{roots[1]: flipped(roots[1])}, older},
+			"root missing":           {damage{roots[1]: nil}, older},
+			"root emptied":           {damage{roots[1]: {}}, older},
+			"the older's root":       {damage{roots[1]: whole[roots[0]]}, older},
+			"part flipped":           {damage{parts[1]: flipped(parts[1])}, older},
+			"part missing":           {damage{parts[1]: nil}, older},
+			"the older's part":       {damage{parts[1]: whole[parts[0]]}, older},
+			"parts exchanged":        {damage{parts[1]: whole[parts[0]], parts[0]: whole[parts[1]]}, 0},
+			"roots exchanged":        {damage{roots[1]: whole[roots[0]], roots[0]: whole[roots[1]]}, 0},
+			"root and older's part":  {damage{roots[1]: nil, parts[0]: flipped(parts[0])}, 0},
+			"all missing":            {damage{roots[0]: nil, roots[1]: nil, parts[0]: nil, parts[1]: nil}, 0},
+			"both parts cut by half": {damage{parts[0]: whole[parts[0]][:300], parts[1]: whole[parts[1]][:300]}, 0},
+		} {
+			for n, b := range c.damage {
+				s.store.Poke(n, b)
+			}
+			first := s.head.Seq
+			e := &evil{Store: s.store, get: func(n string) ([]byte, bool, error) {
+				if seq, ok := number(n, "l/"); ok {
+					first = min(first, seq-1)
+				}
+				return nil, false, nil
+			}}
+			if loaded, read := s.meet(t, freshMachine, e, t.TempDir()); loaded != nil || read != nil || first != c.first {
+				t.Errorf("%s: the log was read from %d on, want %d; %v, %v", what, first, c.first, loaded, read)
+			}
+			for _, machine := range machines {
+				if loaded, read := s.meet(t, machine, s.store, t.TempDir()); loaded != nil || read != nil {
+					t.Errorf("%s: %s: %v, %v", what, machine, loaded, read)
+				}
+			}
+			f := s.audit(t, s.store, t.TempDir())
+			for n := range c.damage {
+				root := strings.Contains(what, "root") || strings.Contains(what, "all") // a part without its root is garbage
+				if !found(f, n) && !(root && strings.HasPrefix(n, "s/p/")) {
+					t.Errorf("%s: %s is no damage: %v", what, n, f)
+				}
+			}
+			if len(c.damage) == 0 && len(f) > 0 {
+				t.Error("false alarm:", f)
+			}
+			for n, b := range whole {
+				s.store.Poke(n, b)
+			}
+		}
+	})
+}
+
+// TestP4_V36BlendsOfTimes shows the snapshots of one moment with the log of another, for all pairs of moments.
+func TestP4_V36BlendsOfTimes(t *testing.T) {
+	both(t, func(t *testing.T, on kind) {
+		w, a, pos := begun(t, on)
+		type moment struct {
+			s   place
+			pos remote.Position
+		}
+		var moments []moment
+		for i := range 4 {
+			pos = commits(t, a, pos, 10*i+1, 2)
+			pos = w.snapshot(a, pos)
+			moments = append(moments, moment{w.store.Copy(), pos})
+		}
+		known := t.TempDir()
+		a.Close()
+		for i, log := range moments {
+			for j, snap := range moments {
+				w.store.Become(log.s)
+				for _, n := range w.store.Names() {
+					if strings.HasPrefix(n, "s/") {
+						w.store.Poke(n, nil)
+					}
+				}
+				for _, n := range snap.s.Names() {
+					if strings.HasPrefix(n, "s/") {
+						w.store.Poke(n, bytesOf(t, snap.s, n))
+					}
+				}
+				// Who knows nothing is told all of the log, or from a snapshot that the log announces.
+				if _, got := w.load(w.open(w.store, t.TempDir()), remote.Position{}); got != log.pos {
+					t.Errorf("log of %d, snapshots of %d: %v", i, j, got)
+				}
+				must(t, os.RemoveAll(known))
+				must(t, os.CopyFS(known, os.DirFS(w.state)))
+				m := w.sink()
+				got, err := w.open(w.store, known).Load(ctx, remote.Position{}, m)
+				switch {
+				case i == len(moments)-1 && (err != nil || got != pos):
+					t.Errorf("snapshots of %d: %v, %v", j, got, err)
+				case i < len(moments)-1:
+					if wantErr(t, err, ErrRollback); m.resets > 0 {
+						t.Errorf("log of %d, snapshots of %d: told an old state", i, j)
+					}
+				}
+			}
 		}
 	})
 }
