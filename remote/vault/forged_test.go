@@ -113,6 +113,9 @@ func TestP4_V37Divergent(t *testing.T) {
 			if got != end || len(m.ops) != want {
 				t.Error(name, got, len(m.ops))
 			}
+			if f := audit(t, a); len(f) == 0 && name != "none" || len(f) > 0 && name == "none" {
+				t.Error(name, "- an audit finds", f)
+			}
 		}
 	})
 }

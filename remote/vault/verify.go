@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"megafs/crypto"
 	"megafs/remote"
 	"megafs/remote/blob"
+	"megafs/remote/wire"
 )
 
 // Damage is one thing that Verify found wrong.
@@ -210,14 +212,24 @@ func (v *Vault) verifySnapshots(ctx context.Context, r *verifier, announced []*e
 			continue
 		}
 		r.sum.Snapshots++
+		digest, whole := sha256.New(), true
 		for i, p := range root.parts {
 			parts[partName(p.id)] = true
-			if _, err := v.part(ctx, root, i); err != nil {
-				if !damaged(err) {
-					return parts, err
-				}
+			records, err := v.part(ctx, root, i)
+			if err != nil && !damaged(err) {
+				return parts, err
+			}
+			digest.Write(records)
+			if err == nil {
+				err = wire.EachOp(records, func(*remote.Op) error { return nil })
+			}
+			if err != nil {
+				whole = false
 				r.damage(partName(p.id), err)
 			}
+		}
+		if whole && [32]byte(digest.Sum(nil)) != root.digest {
+			r.damage(name, ErrSnapshotDivergence)
 		}
 	}
 	return parts, nil
