@@ -1,8 +1,8 @@
 package vault
 
 import (
+	"bytes"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,46 +10,121 @@ import (
 	"megafs/remote"
 )
 
-// TestP4TrustFiles tears, edits and loses what a machine remembers.
-func TestP4TrustFiles(t *testing.T) {
+// trustFiles returns the names of a state folder's trust files, the newest first, and what is in them.
+func trustFiles(t testing.TB, w *world) (names []string, contents [][]byte) {
+	t.Helper()
+	names, _ = filepath.Glob(filepath.Join(w.state, "trust-*"))
+	if len(names) != 2 {
+		t.Fatal(names)
+	}
+	for _, n := range names {
+		b, err := os.ReadFile(n)
+		must(t, err)
+		contents = append(contents, b)
+	}
+	k := w.ring.Keys()
+	if decodeTrust(contents[0], k).Counter < decodeTrust(contents[1], k).Counter {
+		names[0], names[1], contents[0], contents[1] = names[1], names[0], contents[1], contents[0]
+	}
+	return names, contents
+}
+
+// TestP4_V67TrustFiles tears, edits, exchanges and loses what a machine remembers. One file that is whole is enough, and none at all is no
+// first use until somebody says so.
+func TestP4_V67TrustFiles(t *testing.T) {
 	both(t, func(t *testing.T, on kind) {
-		w := newWorld(t, on)
-		a := w.open(w.store, w.state)
-		_, pos := w.load(a, remote.Position{})
-		for i := range 3 {
-			pos, _ = a.Commit(ctx, pos, []remote.Op{node(i + 1)})
-		}
-		a.Close()
-		opts := Options{StateDir: w.state, Keyring: w.ring, Log: slog.New(slog.DiscardHandler)}
-		files, _ := filepath.Glob(filepath.Join(w.state, "trust-*"))
-		if len(files) != 2 {
-			t.Fatal(files)
-		}
-		for _, f := range files {
-			good, _ := os.ReadFile(f)
-			os.WriteFile(f, good[:len(good)/2], 0o600)
-			v, err := Open(ctx, w.store, opts)
-			if err != nil {
-				t.Fatal("with one torn:", err)
+		w, a, pos := begun(t, on)
+		commits(t, a, pos, 1, 3)
+		must(t, a.Close())
+		names, good := trustFiles(t, w)
+		older := decodeTrust(good[1], w.ring.Keys())
+		o := w.options(w.state)
+		o.TrustFirstUse = false
+		edit := func(b []byte) []byte { b = bytes.Clone(b); b[30] ^= 1; return b }
+		for what, c := range map[string]struct {
+			newest, other []byte // nil: lost
+			ok            bool
+		}{
+			"whole":                     {good[0], good[1], true},
+			"newest torn":               {good[0][:len(good[0])/2], good[1], true},
+			"newest emptied":            {[]byte{}, good[1], true},
+			"newest edited":             {edit(good[0]), good[1], true},
+			"newest lost":               {nil, good[1], true},
+			"newest longer":             {append(bytes.Clone(good[0]), 0), good[1], true},
+			"other torn":                {good[0], good[1][:50], true},
+			"other lost":                {good[0], nil, true},
+			"exchanged":                 {good[1], good[0], true},
+			"the newest twice":          {good[0], good[0], true},
+			"both torn":                 {good[0][:50], good[1][:50], false},
+			"both edited":               {edit(good[0]), edit(good[1]), false},
+			"both emptied":              {[]byte{}, []byte{}, false},
+			"both lost":                 {nil, nil, false},
+			"newest edited, other lost": {edit(good[0]), nil, false},
+		} {
+			for i, b := range [][]byte{c.newest, c.other} {
+				os.Remove(names[i])
+				if b != nil {
+					must(t, os.WriteFile(names[i], b, 0o600))
+				}
 			}
-			if _, err := v.Load(ctx, remote.Position{}, w.sink()); err != nil {
-				t.Fatal(err)
+			v, err := Open(ctx, w.store, o)
+			if c.ok {
+				must(t, err)
+				if v.trust.Head.Seq < older.Head.Seq || v.trust.Device != older.Device {
+					t.Errorf("%s: remembers entry %d", what, v.trust.Head.Seq)
+				}
+				w.give(v, w.store)
+				w.load(v, remote.Position{})
+				must(t, v.Close())
+			} else if !errors.Is(err, ErrNotTrusted) || !remote.Is(err, remote.Permission) {
+				t.Errorf("%s: %v", what, err)
 			}
-			os.WriteFile(f, good, 0o600)
 		}
-		for _, f := range files {
-			b, _ := os.ReadFile(f)
-			b[30] ^= 1
-			os.WriteFile(f, b, 0o600)
+		for _, n := range names {
+			os.Remove(n)
 		}
-		if _, err := Open(ctx, w.store, opts); !errors.Is(err, ErrNotTrusted) {
-			t.Fatal("both edited:", err)
-		}
-		for _, f := range files {
-			os.Remove(f)
-		}
-		if _, err := Open(ctx, w.store, opts); !errors.Is(err, ErrNotTrusted) {
-			t.Fatal("both lost:", err)
-		}
+		o.TrustFirstUse = true
+		v, err := Open(ctx, w.store, o)
+		must(t, err)
+		w.give(v, w.store)
+		w.load(v, remote.Position{})
+	})
+}
+
+// TestP4_V67EveryByte changes each byte of the newest trust file, and cuts it everywhere: it is taken for none, and the other one counts.
+func TestP4_V67EveryByte(t *testing.T) {
+	both(t, func(t *testing.T, on kind) {
+		w, a, pos := begun(t, on)
+		commits(t, a, pos, 1, 3)
+		must(t, a.Close())
+		names, good := trustFiles(t, w)
+		older := decodeTrust(good[1], w.ring.Keys())
+		spoiled(good[0], 1, true, func(what string, bad []byte) {
+			if decodeTrust(bad, w.ring.Keys()) != nil {
+				t.Errorf("%s: taken", what)
+			}
+		})
+		spoiled(good[0], 37, false, func(what string, bad []byte) {
+			must(t, os.WriteFile(names[0], bad, 0o600))
+			got, err := readTrust(w.state, w.ring.Keys())
+			if err != nil || got.Counter != older.Counter || got.Head != older.Head {
+				t.Errorf("%s: %v", what, err)
+			}
+		})
+	})
+}
+
+// TestP4_V67LostAndRolledBack: with the newest file gone, the other one still catches a store that went back further than that.
+func TestP4_V67LostAndRolledBack(t *testing.T) {
+	both(t, func(t *testing.T, on kind) {
+		w, a, pos := begun(t, on)
+		old := w.store.Copy()
+		commits(t, a, pos, 1, 5)
+		must(t, a.Close())
+		names, _ := trustFiles(t, w)
+		must(t, os.Remove(names[0]))
+		w.store.Become(old)
+		_, err := w.open(w.store, w.state).Load(ctx, remote.Position{}, w.sink())
+		wantErr(t, err, ErrRollback)
 	})
 }
