@@ -136,19 +136,19 @@ func plant(t testing.TB, d *dirPlace) (untouched func()) {
 	outside := filepath.Join(t.TempDir(), "secret")
 	must(t, os.WriteFile(outside, []byte("of the owner"), 0o600))
 	for _, n := range []string{"l/../x ", "l/UPPER", "l/zz.tmp", "k/ 1", "s/r/a\nb", "o/\xff\xfe", "s/p/.hidden", "\x1b[31mred"} {
-		p := filepath.Join(d.path, n)
+		p := filepath.Join(d.Path, n)
 		must(t, os.MkdirAll(filepath.Dir(p), 0o700))
 		must(t, os.WriteFile(p, []byte("planted"), 0o600))
 	}
-	must(t, os.MkdirAll(d.file("l/0000000000001000"), 0o700)) // a folder in an entry's place
-	must(t, os.MkdirAll(d.file("s/r"), 0o700))
-	must(t, os.Symlink(outside, d.file(rootName(1<<40, crypto.ID{1}))))
-	must(t, os.Symlink("/", d.file("o/zz")))
-	must(t, syscall.Mkfifo(d.file("l/0000000000002000"), 0o600))
-	before := allNames(t, d.path)
+	must(t, os.MkdirAll(d.File("l/0000000000001000"), 0o700)) // a folder in an entry's place
+	must(t, os.MkdirAll(d.File("s/r"), 0o700))
+	must(t, os.Symlink(outside, d.File(rootName(1<<40, crypto.ID{1}))))
+	must(t, os.Symlink("/", d.File("o/zz")))
+	must(t, syscall.Mkfifo(d.File("l/0000000000002000"), 0o600))
+	before := allNames(t, d.Path)
 	return func() {
 		t.Helper()
-		if after := allNames(t, d.path); !slices.Equal(before, after) {
+		if after := allNames(t, d.Path); !slices.Equal(before, after) {
 			t.Errorf("files came or went:\n%q\n%q", before, after)
 		}
 		if b, err := os.ReadFile(outside); err != nil || string(b) != "of the owner" {

@@ -255,8 +255,8 @@ func TestP4_V47SlotFlood(t *testing.T) {
 func enormous(t testing.TB, p place, name string, size int64) blob.Store {
 	t.Helper()
 	if d, ok := p.(*dirPlace); ok {
-		must(t, os.MkdirAll(filepath.Dir(d.file(name)), 0o700))
-		f, err := os.OpenFile(d.file(name), os.O_CREATE|os.O_WRONLY, 0o600)
+		must(t, os.MkdirAll(filepath.Dir(d.File(name)), 0o700))
+		f, err := os.OpenFile(d.File(name), os.O_CREATE|os.O_WRONLY, 0o600)
 		must(t, err)
 		must(t, f.Truncate(size))
 		must(t, f.Close())

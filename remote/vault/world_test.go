@@ -3,11 +3,8 @@ package vault
 import (
 	"bytes"
 	"context"
-	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +15,7 @@ import (
 	"megafs/crypto"
 	"megafs/remote"
 	"megafs/remote/blob"
+	"megafs/remote/blob/blobtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -26,114 +24,16 @@ var ctx = context.Background()
 
 const passphrase = "lantern gravel ointment velvet crumb"
 
-// place is a store together with what only its owner can do to it.
-type place interface {
-	blob.Store
-	Poke(name string, data []byte) // sets an object's bytes, whatever was there; nil removes it
-	Names() []string
-	Copy() place // a store of its own with the same objects
-	Become(from place)
-}
-
-type memPlace struct{ *blob.MemStore }
-
-func (m memPlace) Copy() place       { return memPlace{m.Clone()} }
-func (m memPlace) Become(from place) { m.Restore(from.(memPlace).MemStore) }
-
-// dirPlace is a folder, and its owner goes past the store that serves it.
-type dirPlace struct {
-	blob.Store
-	t    testing.TB
-	path string
-}
-
-func newDirPlace(t testing.TB) *dirPlace {
-	t.Helper()
-	d := &dirPlace{t: t, path: t.TempDir()}
-	d.open()
-	return d
-}
-
-func (d *dirPlace) open() {
-	d.t.Helper()
-	var err error
-	d.Store, err = blob.Dir(d.path, blob.DirOptions{})
-	must(d.t, err)
-	d.t.Cleanup(func() { d.Close() })
-}
-
-func (d *dirPlace) file(name string) string { return filepath.Join(d.path, filepath.FromSlash(name)) }
-
-// Poke writes into the file itself where the length stays, as a bad disk would, and else puts another in its place.
-func (d *dirPlace) Poke(name string, data []byte) {
-	d.t.Helper()
-	p := d.file(name)
-	if data == nil {
-		if err := os.Remove(p); err != nil && !os.IsNotExist(err) {
-			d.t.Fatal(err)
-		}
-		return
-	}
-	if st, err := os.Stat(p); err == nil && st.Size() == int64(len(data)) {
-		f, err := os.OpenFile(p, os.O_WRONLY, 0)
-		must(d.t, err)
-		_, err = f.Write(data)
-		must(d.t, err)
-		must(d.t, f.Close())
-		return
-	}
-	must(d.t, os.MkdirAll(filepath.Dir(p), 0o700))
-	must(d.t, os.WriteFile(p+".new", data, 0o600))
-	must(d.t, os.Rename(p+".new", p))
-}
-
-func (d *dirPlace) Names() (names []string) {
-	d.t.Helper()
-	err := filepath.WalkDir(d.path, func(p string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if n, _ := filepath.Rel(d.path, p); e.Type().IsRegular() && blob.ValidName(n) {
-			names = append(names, filepath.ToSlash(n))
-		}
-		return nil
-	})
-	must(d.t, err)
-	slices.Sort(names)
-	return names
-}
-
-func (d *dirPlace) Copy() place {
-	d.t.Helper()
-	c := &dirPlace{t: d.t, path: d.t.TempDir()}
-	must(d.t, os.CopyFS(c.path, os.DirFS(d.path)))
-	c.open()
-	return c
-}
-
-// Become leaves the folders there are: one that lacks them all is a disk that was unmounted, and not a store that was emptied.
-func (d *dirPlace) Become(from place) {
-	d.t.Helper()
-	keep := map[string]bool{}
-	for _, n := range from.Names() {
-		keep[n] = true
-		b := bytesOf(d.t, from, n)
-		if old, err := os.ReadFile(d.file(n)); err != nil || !bytes.Equal(old, b) {
-			d.Poke(n, b)
-		}
-	}
-	for _, n := range d.Names() {
-		if !keep[n] {
-			d.Poke(n, nil)
-		}
-	}
-}
+type (
+	place    = blobtest.Place
+	dirPlace = blobtest.DirPlace
+)
 
 // kind makes stores.
 type kind func(t testing.TB) place
 
-func mem(testing.TB) place   { return memPlace{blob.Mem()} }
-func dir(t testing.TB) place { return newDirPlace(t) }
+func mem(testing.TB) place   { return blobtest.NewMemPlace() }
+func dir(t testing.TB) place { return blobtest.NewDirPlace(t) }
 
 // both runs a test over each kind of store, with a clock of its own: waiting for what a store may be slow to show takes no time.
 func both(t *testing.T, f func(t *testing.T, on kind)) {
