@@ -144,8 +144,21 @@ func (v *Vault) follow(ctx context.Context, w *walker, sink remote.Sink) (end re
 	}
 }
 
-// loadFresh begins anew: at the newest snapshot that is whole, or at the first entry.
+// loadFresh begins anew. A machine that remembers more than the store can still prove is told nothing rather than an older state, which would
+// look as if it were the present one.
 func (v *Vault) loadFresh(ctx context.Context, sink remote.Sink) (remote.Position, error) {
+	pos, err := v.beginAnew(ctx, sink)
+	if !remote.Is(err, remote.Integrity) || pos.Seq == 0 || pos.Seq >= v.trusted().Seq {
+		return pos, err
+	}
+	if rerr := sink.Reset(); rerr != nil {
+		return pos, errors.Join(err, rerr)
+	}
+	return remote.Position{}, err
+}
+
+// beginAnew loads from the newest snapshot that is whole, or from the first entry.
+func (v *Vault) beginAnew(ctx context.Context, sink remote.Sink) (remote.Position, error) {
 	none := remote.Position{}
 	// A store that went back is found out before anything is told.
 	if err := v.stands(ctx, v.trusted()); err != nil {

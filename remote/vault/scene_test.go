@@ -139,6 +139,9 @@ func (s *scene) meet(t testing.TB, name string, store blob.Store, stateDir strin
 		if v.State() == nil {
 			t.Errorf("%s: not read-only after %v", name, err)
 		}
+		if len(m.ops) > 0 && got.Seq < before.Seq || got.Seq == 0 && len(m.ops) > 0 {
+			t.Errorf("%s: left with the state of entry %d, and knew %d; %v", name, got.Seq, before.Seq, err)
+		}
 		if _, cerr := v.Commit(ctx, got, []remote.Op{node(99)}); !remote.Is(cerr, remote.ReadOnly) {
 			t.Errorf("%s: commits after %v: %v", name, err, cerr)
 		}
