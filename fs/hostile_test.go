@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -283,4 +284,27 @@ func TestP4HostileMount(t *testing.T) {
 			})
 		})
 	}
+}
+
+// unmountable returns what the volume says of a store that a machine is not to be shown.
+func (r *rig) unmountable(t *testing.T, state, cache string) error {
+	t.Helper()
+	va, err := vault.Open(ctx, r.store, vault.Options{StateDir: state, Keyring: r.ring, TrustFirstUse: true, Log: quiet})
+	if err != nil {
+		return err
+	}
+	defer va.Close()
+	v, err := volume.Open(ctx, volume.Options{Remote: va, Register: va.Register, StateDir: state, CacheDir: cache, JournalSize: 64 << 20, LocalStore: true, Log: quiet, Poll: -1})
+	if err == nil {
+		v.Close(ctx)
+	}
+	return err
+}
+
+// copyState copies a folder of a machine, so that what is done with one leaves the other as it is.
+func copyState(t *testing.T, from string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy")
+	must(t, os.CopyFS(to, os.DirFS(from)))
+	return to
 }
