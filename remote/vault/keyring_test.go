@@ -21,8 +21,8 @@ func repassed(t testing.TB, r *crypto.Keyring) ([]byte, *crypto.Keyring) {
 	return object, next
 }
 
-// TestP4Keyring replaces vault and keyring below a machine that knows them.
-func TestP4Keyring(t *testing.T) {
+// TestP4_V41V43V44Keyring replaces vault and keyring below a machine that knows them.
+func TestP4_V41V43V44Keyring(t *testing.T) {
 	both(t, func(t *testing.T, on kind) {
 		w := newWorld(t, on)
 		other := newWorld(t, on)

@@ -9,8 +9,8 @@ import (
 	"megafs/remote/blob"
 )
 
-// TestP4HostileLog does to the log what a hostile store could, before a machine that knows the vault.
-func TestP4HostileLog(t *testing.T) {
+// TestP4_V16V17V18V19HostileLog does to the log what a hostile store could, before a machine that knows the vault.
+func TestP4_V16V17V18V19HostileLog(t *testing.T) {
 	both(t, func(t *testing.T, on kind) {
 		cut := func(s place, f func(b []byte) []byte) {
 			b, _ := s.Get(ctx, logName(4), maxEntry)
@@ -66,8 +66,8 @@ func TestP4HostileLog(t *testing.T) {
 	})
 }
 
-// TestP4Fork shows two machines different successors of one entry, and then one machine the other's.
-func TestP4Fork(t *testing.T) {
+// TestP4_V22Fork shows two machines different successors of one entry, and then one machine the other's.
+func TestP4_V22Fork(t *testing.T) {
 	both(t, func(t *testing.T, on kind) {
 		w := newWorld(t, on)
 		a := w.open(w.store, w.state)

@@ -1,0 +1,123 @@
+package vault
+
+import (
+	_ "embed"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// What a hostile store, or one who held the keys, can do, and the tests that do it. Paths are those of packages; most tests run over a store in
+// memory and over a folder, and those of fs through a mount.
+//
+//	V01 a bit of content            vault.TestP4_V01ToV12Content vault.TestP4_V01V02V06V08EveryByte fs.TestP4HostileMount
+//	V02 a header                    vault.TestP4_V01ToV12Content vault.TestP4_V01V02V06V08EveryByte crypto.TestHeaderBeforeChunks
+//	V03 one object for another      vault.TestP4_V01ToV12Content fs.TestP4HostileMount
+//	V04 chunks exchanged            vault.TestP4_V01ToV12Content fs.TestP4HostileMount crypto.TestChunksBelongToTheirPlace
+//	V05 a chunk of another          vault.TestP4_V01ToV12Content fs.TestP4HostileMount crypto.TestChunksBelongToTheirPlace
+//	V06 cut                         vault.TestP4_V01ToV12Content vault.TestP4_V01V02V06V08EveryByte fs.TestP4HostileMount
+//	V07 emptied                     vault.TestP4_V01ToV12Content vault.TestP4_V16V17V18V19HostileLog fs.TestP4HostileMount
+//	V08 extended                    vault.TestP4_V01ToV12Content vault.TestP4_V01V02V06V08EveryByte fs.TestP4HostileMount
+//	V09 yesterday's bytes           vault.TestP4_V01ToV12Content
+//	V10 zeros                       vault.TestP4_V01ToV12Content fs.TestP4HostileMount
+//	V11 beheaded                    vault.TestP4_V01ToV12Content fs.TestP4HostileMount
+//	V12 gone                        vault.TestP4_V01ToV12Content vault.TestP4_V12ContentTaken fs.TestP4HostileMount
+//	V13 wrong ranges                vault.TestP4_V13WrongRange vault.TestP4_V13WholeObjects fs.TestP4HostileMount
+//	V14 another vault's             vault.TestP4_V14V15V17Foreign crypto.TestNothingStandsForAnother
+//	V15 another kind                vault.TestP4_V14V15V17Foreign crypto.TestNothingStandsForAnother fs.TestP4HostileMount
+//	V16 an entry flipped            vault.TestP4_V16V34EveryByte vault.TestP4_V16EpochChanged fs.TestP4HostileMountLog
+//	V17 an entry moved              vault.TestP4_V14V15V17Foreign fs.TestP4HostileMountLog
+//	V18 a gap                       vault.TestP4_V18EveryGap vault.TestP4_V18NoGapInARace fs.TestP4_V18HostileMountGap
+//	V26 refused for ever            vault.TestP4_V26EternalRefusal vault.TestP4_V26RefusedByAnother fs.TestP4_V26HostileMountRefused
+//	V28 acknowledged, not stored    vault.TestP4_V28NotStored vault.TestP4_V28EachKindNotStored
+//	V29 other bytes stored          vault.TestP4_V29OtherBytes vault.TestP4_V29EachKind
+//	V31 a listing hides             vault.TestP4_V31ListHides vault.TestP4_V31ListHidesSome
+//	V32 a listing floods            vault.TestP4_V32ListFloods vault.TestP4_V32EndlessLists vault.TestP4_V32PlantedFiles remote/blob.TestListCap
+//	V33 entries of the future       vault.TestP4_V33FutureEntry vault.TestP4_V33FutureEntries vault.TestP4_V33ClaimedAsHead
+//	V34 a snapshot damaged          vault.TestP4_V34OlderSnapshot vault.TestP4_V16V34EveryByte
+//	V35 a snapshot unannounced      vault.TestP4_V35Unannounced
+//	V36 a blend of times            vault.TestP4_V36Blends vault.TestP4_V36BlendsOfTimes
+//	V42 slots                       vault.TestP4_V42SlotSurgery crypto.TestSlotSurgery
+//	V43 another vault               vault.TestP4_V43VaultReplaced cmd/megafs.TestP4_V43Replaced
+//	V44 an empty store              vault.TestP4_V44EmptyStore fs.TestP4_V44HostileMountEmptied cmd/megafs.TestP4_V44Emptied
+//	V45 absurd costs                vault.TestP4_V45V46Costs crypto.TestKDFLimits
+//	V46 cheap costs                 vault.TestP4_V45V46Costs crypto.TestKDFLimits
+//	V47 a flood of slots            vault.TestP4_V47SlotFlood
+//	V48 a slot for two passphrases  crypto.TestP4_V48PartitioningSlot crypto.TestCommitmentBeforeCiphertext
+//	V51 gigabytes                   vault.TestP4_V51EndlessObjects vault.TestP4_V47SlotFlood
+//	V61 names                       vault.TestP4_V61HostileNames vault.TestP4_V61V63Snapshots fs.TestP4HostileMountLog
+//	V62 circles                     fs/tree.TestBatchesLeaveATree fs.TestP4HostileMountLog fs.TestP4_V62HostileMountRenames
+//	V63 numbers                     vault.TestP4_V63NumberTraps vault.TestP4_V61V63Snapshots remote/wire.TestRefused fs.TestP4HostileMountLog
+//	V64 links                       vault.TestP4_V64SymlinkBait fs.TestP4_V64HostileMountBait
+//	V67 trust files                 vault.TestP4_V67TrustFiles vault.TestP4_V67EveryByte vault.TestP4_V67LostAndRolledBack
+//	V68 cache and journal           fs/journal.TestV68FlippedBytes cache.TestP4DamageEverywhere fs.TestP4_V68HostileMountCache
+//	V71 laundering                  fs/volume.TestP4Laundering fs.TestP4_V71HostileMountLaundering
+//	V72 audits                      vault.TestP4_V72Poisoned vault.TestP4_V72Clean cmd/megafs.TestP4_V72Verify
+//
+// In every one of them, machines are held to what oracle_test.go says.
+//
+//go:embed rows_test.go
+var rows string
+
+// TestEveryRowHasTests holds the table above against the tests that there are: each row has some, and a name that no function has is no test.
+func TestEveryRowHasTests(t *testing.T) {
+	const root = "../.."
+	have, inName := map[string]bool{}, map[string]bool{}
+	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	row := regexp.MustCompile(`V(\d\d)(?:ToV(\d\d))?`)
+	must(t, filepath.WalkDir(root, func(p string, e fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(p, "_test.go") {
+			return err
+		}
+		src, err := os.ReadFile(p)
+		dir, _ := filepath.Rel(root, filepath.Dir(p))
+		for _, m := range function.FindAllSubmatch(src, -1) {
+			have[filepath.ToSlash(dir)+"."+string(m[1])] = true
+			for _, r := range row.FindAllStringSubmatch(string(m[1]), -1) {
+				for n := r[1]; n <= max(r[1], r[2]); n = next(n) {
+					inName["V"+n] = true
+				}
+			}
+		}
+		return err
+	}))
+	var required []string
+	for _, r := range [][2]int{{1, 18}, {26, 26}, {28, 29}, {31, 36}, {42, 48}, {51, 51}, {61, 64}, {67, 68}, {71, 72}} {
+		for n := r[0]; n <= r[1]; n++ {
+			required = append(required, fmt.Sprintf("V%02d", n))
+		}
+	}
+	var listed []string
+	for _, m := range regexp.MustCompile(`(?m)^//\t(V\d\d) .*?((?: \S+\.Test\w+)+)$`).FindAllStringSubmatch(rows, -1) {
+		listed = append(listed, m[1])
+		for _, test := range strings.Fields(m[2]) {
+			if name, ok := strings.CutPrefix(test, "vault."); ok {
+				test = "remote/vault." + name
+			}
+			if !have[test] {
+				t.Errorf("%s: there is no %s", m[1], test)
+			}
+		}
+	}
+	if !slices.Equal(listed, required) {
+		t.Errorf("rows listed: %v\nrequired: %v", listed, required)
+	}
+	for _, r := range required {
+		if !inName[r] {
+			t.Errorf("no test is named after %s", r)
+		}
+	}
+}
+
+// next is the number after a number of two digits.
+func next(n string) string {
+	if n[1] == '9' {
+		return string(n[0]+1) + "0"
+	}
+	return string(n[0]) + string(n[1]+1)
+}
