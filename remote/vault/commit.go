@@ -169,6 +169,8 @@ func (v *Vault) put(ctx context.Context, seq uint64, sealed []byte) error {
 			continue
 		case remote.Is(gerr, remote.TooLarge):
 			return v.violated(bad("commit", name, ErrTampered, errors.Join(ErrLimit, gerr)))
+		case remote.Is(gerr, remote.Integrity):
+			return v.violated(bad("commit", name, ErrTampered, gerr))
 		default:
 			if err == nil {
 				err = gerr

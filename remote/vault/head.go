@@ -63,14 +63,16 @@ func (v *Vault) stands(ctx context.Context, at link) error {
 		v.stood, v.stoodAt = at, now
 		v.mu.Unlock()
 		return nil
-	case err != nil && !remote.Is(err, remote.NotExist) && !remote.Is(err, remote.TooLarge):
+	case err != nil && !remote.Is(err, remote.NotExist) && !remote.Is(err, remote.TooLarge) && !remote.Is(err, remote.Integrity):
 		return err
 	case at.Seq > trusted.Seq:
 		return errUnknown
 	case remote.Is(err, remote.NotExist):
 		return v.violated(v.rolledBack(ctx, at.Seq-1))
-	case err != nil:
+	case remote.Is(err, remote.TooLarge):
 		return v.violated(bad("load", name, ErrTampered, errors.Join(ErrLimit, err)))
+	case err != nil:
+		return v.violated(bad("load", name, ErrTampered, err))
 	}
 	if _, err := openEntry(v.keys, at.Seq, sealed); err != nil {
 		return v.violated(err)

@@ -77,6 +77,8 @@ func (v *Vault) take(ctx context.Context, w *walker, f fetched) (e *entry, b *re
 	switch {
 	case remote.Is(f.err, remote.TooLarge):
 		return nil, nil, v.violated(bad("load", name, ErrTampered, errors.Join(ErrLimit, f.err)))
+	case remote.Is(f.err, remote.Integrity):
+		return nil, nil, v.violated(bad("load", name, ErrTampered, f.err)) // the store itself sees that it is no object
 	case f.err != nil:
 		return nil, nil, f.err
 	}
