@@ -3,9 +3,13 @@ package vault
 import (
 	"encoding/binary"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"megafs/crypto"
 	"megafs/remote/blob"
@@ -156,5 +160,52 @@ func TestP4_V33ClaimedAsHead(t *testing.T) {
 		got = commits(t, a, got, 10, 1)
 		_, err = a.Load(ctx, got, w.sink())
 		wantErr(t, err, ErrFork)
+	})
+}
+
+// TestP4_V12NoPlainFile puts into each object's place in the folder what is no plain file: a folder, a pipe, a link to nothing, to another object, to the
+// same bytes elsewhere. Nothing of it is followed or waited for: it is damage, like any other.
+func TestP4_V12NoPlainFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, dir)
+		d := s.store.(*dirPlace)
+		names := d.Names()
+		outside := filepath.Join(t.TempDir(), "copy")
+		for i, name := range names {
+			good := bytesOf(t, s.store, name)
+			p := d.File(name)
+			must(t, os.WriteFile(outside, good, 0o600))
+			for what, put := range map[string]func() error{
+				"a folder":             func() error { return os.Mkdir(p, 0o700) },
+				"a pipe":               func() error { return syscall.Mkfifo(p, 0o600) },
+				"a link to nothing":    func() error { return os.Symlink("nothing", p) },
+				"a link to itself":     func() error { return os.Symlink(filepath.Base(p), p) },
+				"a link to the same":   func() error { return os.Symlink(outside, p) },
+				"a link to another":    func() error { return os.Symlink(d.File(names[(i+1)%len(names)]), p) },
+				"a link to a terminal": func() error { return os.Symlink("/dev/tty", p) },
+			} {
+				must(t, os.Remove(p))
+				must(t, put())
+				for _, machine := range machines {
+					if what == "a folder" && name == logName(s.head.Seq) && s.know[machine].trust.Head.Seq < s.head.Seq {
+						continue // an entry that is not there, and nobody here knew of it
+					}
+					loaded, read := s.meet(t, machine, s.store, t.TempDir())
+					switch {
+					case strings.HasPrefix(name, "o/") && (loaded != nil || read == nil):
+						t.Errorf("%s: %s for %s: %v, read: %v", machine, what, name, loaded, read)
+					case strings.HasPrefix(name, "l/") && s.looksAt(machine, name) && loaded == nil:
+						t.Errorf("%s: %s for %s is taken", machine, what, name)
+					case strings.HasPrefix(name, "s/") && loaded != nil:
+						t.Errorf("%s: %s for %s: %v", machine, what, name, loaded)
+					}
+				}
+				if f := s.audit(t, s.store, t.TempDir()); !found(f, name) {
+					t.Errorf("%s for %s is no damage: %v", what, name, f)
+				}
+				must(t, os.Remove(p))
+				must(t, os.WriteFile(p, good, 0o600))
+			}
+		}
 	})
 }

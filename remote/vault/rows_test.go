@@ -26,7 +26,7 @@ import (
 //	V09 yesterday's bytes           vault.TestP4_V01ToV12Content
 //	V10 zeros                       vault.TestP4_V01ToV12Content fs.TestP4HostileMount
 //	V11 beheaded                    vault.TestP4_V01ToV12Content fs.TestP4HostileMount
-//	V12 gone                        vault.TestP4_V01ToV12Content vault.TestP4_V12ContentTaken fs.TestP4HostileMount
+//	V12 gone                        vault.TestP4_V01ToV12Content vault.TestP4_V12ContentTaken vault.TestP4_V12NoPlainFile fs.TestP4HostileMount
 //	V13 wrong ranges                vault.TestP4_V13WrongRange vault.TestP4_V13WholeObjects fs.TestP4HostileMount
 //	V14 another vault's             vault.TestP4_V14V15V17Foreign crypto.TestNothingStandsForAnother
 //	V15 another kind                vault.TestP4_V14V15V17Foreign crypto.TestNothingStandsForAnother fs.TestP4HostileMount
@@ -57,7 +57,7 @@ import (
 //	V67 trust files                 vault.TestP4_V67TrustFiles vault.TestP4_V67EveryByte vault.TestP4_V67LostAndRolledBack
 //	V68 cache and journal           fs/journal.TestV68FlippedBytes cache.TestP4DamageEverywhere fs.TestP4_V68HostileMountCache
 //	V71 laundering                  fs/volume.TestP4Laundering fs.TestP4_V71HostileMountLaundering
-//	V72 audits                      vault.TestP4_V72Poisoned vault.TestP4_V72Clean cmd/megafs.TestP4_V72Verify
+//	V72 audits                      vault.TestP4_V72Poisoned vault.TestP4_V72Clean vault.TestP4_V72Forks cmd/megafs.TestP4_V72Verify
 //
 // In every one of them, machines are held to what oracle_test.go says.
 //

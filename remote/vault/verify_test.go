@@ -253,3 +253,25 @@ func TestP4_V72Clean(t *testing.T) {
 		}
 	})
 }
+
+// TestP4_V72Forks: an audit by a machine that remembers the head finds another entry in its place, and a keyring's copy under another number.
+func TestP4_V72Forks(t *testing.T) {
+	both(t, func(t *testing.T, on kind) {
+		w, a, _ := begun(t, on)
+		b, pos, _ := w.second()
+		w.load(a, remote.Position{})
+		fork := w.store.Copy()
+		mine := commits(t, a, pos, 1, 1)
+		w.give(b, fork)
+		commits(t, b, pos, 2, 1)
+		w.store.Poke(logName(mine.Seq), bytesOf(t, fork, logName(mine.Seq)))
+		if f := audit(t, a); len(f) != 1 || f[0].Object != logName(mine.Seq) {
+			t.Error("a fork at the head:", f)
+		}
+		w, a, _ = begun(t, on)
+		w.store.Poke(keyringName(7), bytesOf(t, w.store, keyringName(1)))
+		if f := audit(t, a); len(f) != 1 || f[0].Object != keyringName(7) {
+			t.Error("a copy of the keyring:", f)
+		}
+	})
+}
