@@ -44,8 +44,8 @@
 // the hashes of what was sent without an answer. The newest entry is compared with the store's when a vault is loaded, before anything is told, and
 // again once a minute and after each commit. A position newer than it, of a tree or a snapshot, is reached by walking there from it. So the
 // store can't go back or change to another history. A store that is caught makes the vault read-only, over restarts, until somebody accepts
-// its history; the next load then begins anew. A machine whose tree is lost is told a state as new as what it remembers, or none. Nothing that may just be slow is held against a store: what must be there and is not is asked
-// for again for a third of a second.
+// its history; the next load then begins anew. A machine whose tree is lost is told a state as new as what it remembers, or none. Nothing that may
+// just be slow is held against a store: what must be there and is not is asked for again for a third of a second.
 //
 // Entries in this device's name that were not sent from here are a copy's of the state folder. The device then takes a new name, and commits nothing
 // until it is registered anew, for the copy makes the same inode numbers.

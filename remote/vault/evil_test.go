@@ -23,6 +23,7 @@ type evil struct {
 	get      func(name string) (b []byte, done bool, err error)
 	getRange func(name string, off int64, dst []byte) (done bool, err error)
 	list     func(prefix string, fn func(blob.Info) error) (done bool, err error)
+	getMu    sync.Mutex // one call of get at a time, though entries are asked for at once
 }
 
 func (e *evil) Put(ctx context.Context, name string, data []byte) error {
@@ -36,7 +37,10 @@ func (e *evil) Put(ctx context.Context, name string, data []byte) error {
 
 func (e *evil) Get(ctx context.Context, name string, limit int64) ([]byte, error) {
 	if e.get != nil {
-		if b, done, err := e.get(name); done {
+		e.getMu.Lock()
+		b, done, err := e.get(name)
+		e.getMu.Unlock()
+		if done {
 			return b, err
 		}
 	}
