@@ -135,16 +135,22 @@ func tryBase(dir string, key []byte, memory int64) (*base, error) {
 			return nil, remote.E("unmark the tree's folder", dir, remote.IO, err)
 		}
 	}
+	b, err := newBase(db, memory)
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// newBase makes a base of an open database.
+func newBase(db *badger.DB, memory int64) (*base, error) {
 	b := &base{db: db}
 	entries := int(max(memory/2/600, 1024))
 	b.nodes, _ = lru.New[remote.Ino, Node](entries)
 	b.names, _ = lru.New[nameKey, dirval](entries)
 	b.bodies, _ = lru.New[bodyKey, *extent.Map](64)
-	if err := b.start(); err != nil {
-		db.Close()
-		return nil, err
-	}
-	return b, nil
+	return b, b.start()
 }
 
 // openBadger opens the database and turns a panic on damaged files into an error.

@@ -2,9 +2,12 @@ package tree
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"megafs/remote"
 )
@@ -15,12 +18,16 @@ type Options struct {
 	Key    [32]byte // what the index is encrypted with
 	Memory int64    // bytes for badger's and the tree's own caches; at least 8 MiB
 	Log    *slog.Logger
+
+	// For tests: an open database to use instead of Dir; Close leaves it open.
+	DB *badger.DB
 }
 
 // Tree is the state of a volume: what the remote has, and what was changed here since. Safe for concurrent use.
 type Tree struct {
 	mu      sync.RWMutex
 	base    *base
+	lent    bool // base's database is somebody else's
 	live    *layer
 	frozen  *layer // nil: nothing is being committed
 	changes []Changed
@@ -34,17 +41,38 @@ func Open(o Options) (*Tree, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	b, err := openBase(o.Dir, o.Key[:], max(o.Memory, 8<<20), o.Log)
+	var b *base
+	var err error
+	if memory := max(o.Memory, 8<<20); o.DB != nil {
+		b, err = lentBase(o.DB, memory)
+	} else {
+		b, err = openBase(o.Dir, o.Key[:], memory, o.Log)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Tree{base: b, live: newLayer(), pins: map[remote.Ino]uint64{}}, nil
+	return &Tree{base: b, lent: o.DB != nil, live: newLayer(), pins: map[remote.Ino]uint64{}}, nil
+}
+
+// lentBase makes a base of somebody else's database, which is emptied when it is in doubt.
+func lentBase(db *badger.DB, memory int64) (*base, error) {
+	b, err := newBase(db, memory)
+	if !errors.Is(err, errDoubt) {
+		return b, err
+	}
+	if err := db.DropAll(); err != nil {
+		return nil, remote.E("empty the tree index", "", remote.IO, err)
+	}
+	return newBase(db, memory)
 }
 
 // Close closes the index.
 func (t *Tree) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.lent {
+		return nil
+	}
 	return t.base.db.Close()
 }
 

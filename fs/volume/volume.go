@@ -41,6 +41,7 @@ type Options struct {
 	// For tests: how the engine times itself; zero means its defaults.
 	Settle, MaxAge, Poll time.Duration
 	JournalOptions       func(*journal.Options)
+	TreeOptions          func(*tree.Options)
 }
 
 // Volume is a mounted remote. All methods may be called from many goroutines.
@@ -75,7 +76,11 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 			v.closeAll()
 		}
 	}()
-	v.tree, err = tree.Open(tree.Options{Dir: sub(o.CacheDir, "tree"), Key: o.Keys.Tree, Memory: o.Memory / 4, Log: o.Log})
+	to := tree.Options{Dir: sub(o.CacheDir, "tree"), Key: o.Keys.Tree, Memory: o.Memory / 4, Log: o.Log}
+	if o.TreeOptions != nil {
+		o.TreeOptions(&to)
+	}
+	v.tree, err = tree.Open(to)
 	if err != nil {
 		return nil, err
 	}
