@@ -1,0 +1,392 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"megafs/crypto"
+	"megafs/fs/journal"
+	"megafs/fs/tree"
+	"megafs/remote"
+	"megafs/remote/blob"
+	"megafs/remote/vault"
+)
+
+// index is what a tree index holds, as its owner wrote it; badger's own files are another test's business.
+type index struct {
+	version uint64
+	kv      [][2]string
+}
+
+func readIndex(db *badger.DB) *index {
+	x := &index{version: db.MaxVersion()}
+	err := db.View(func(tx *badger.Txn) error {
+		it := tx.NewIterator(badger.DefaultIteratorOptions)
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			v, err := it.Item().ValueCopy(nil)
+			if err != nil {
+				return err
+			}
+			x.kv = append(x.kv, [2]string{string(it.Item().Key()), string(v)})
+		}
+		return nil
+	})
+	if err != nil {
+		panic(err)
+	}
+	return x
+}
+
+func (x *index) write(db *badger.DB) error {
+	if err := db.DropAll(); err != nil || x == nil {
+		return err
+	}
+	return db.Update(func(tx *badger.Txn) error {
+		for _, p := range x.kv {
+			if err := tx.Set([]byte(p[0]), []byte(p[1])); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// newIndexDB opens an empty database in memory that costs little.
+func newIndexDB() (*badger.DB, error) {
+	return badger.Open(badger.DefaultOptions("").WithLogger(nil).WithInMemory(true).WithCompression(options.None).
+		WithNumVersionsToKeep(1).WithDetectConflicts(false).WithMemTableSize(512 << 10).WithNumMemtables(2).WithNumCompactors(0).
+		WithBaseTableSize(1 << 20).WithNumLevelZeroTables(50).WithNumLevelZeroTablesStall(100).WithBlockCacheSize(0).WithIndexCacheSize(0).
+		WithMetricsEnabled(false).WithValueThreshold(32 << 10).WithNumGoroutines(1))
+}
+
+// image is what a power cut, or the death of the process, leaves of a machine and its store.
+type image struct {
+	at     string // the call it was cut at, and which of several disks this is
+	disk   *crashDisk
+	store  *blob.MemStore
+	trust  map[string]string // the vault's files in the state folder
+	tree   int               // the index as it was, in crasher.trees
+	lo, hi int               // the states it may show
+}
+
+// crasher cuts one script.
+type crasher struct {
+	t      *testing.T
+	ring   *crypto.Keyring
+	dir    string // for small real files
+	seed   uint64
+	script string
+
+	path string // the cuts before, of a machine that came back
+
+	trees  []*index
+	states []string // what can be seen after each command, from 0
+	bare   []string // the same without contents
+	models []*model
+}
+
+// life is a machine from its start to its end, and a store.
+type life struct {
+	*crasher
+	v     *Volume
+	va    *vault.Vault
+	model *model
+
+	writes  int
+	handles map[string]*held
+
+	mu     sync.Mutex
+	db     *badger.DB
+	state  string
+	disk   *crashDisk
+	store  *tapStore
+	calls  map[string]int
+	lo     int // the last state that is promised
+	done   int // the last state whose command returned
+	busy   bool
+	images []image
+}
+
+// rng gives each place its own chance, so that one of them can be repeated alone.
+func (c *crasher) rng(place string) *rand.Rand {
+	var a, b uint64 = c.seed, 14695981039346656037
+	for _, x := range []byte(c.script + "\x00" + place) {
+		b = (b ^ uint64(x)) * 1099511628211
+	}
+	return rand.New(rand.NewPCG(a, b))
+}
+
+// tapStore calls tap before each call, and what that returns afterwards.
+type tapStore struct {
+	*blob.MemStore
+	tap func(call, name string) (after func())
+	off error // what every call fails with
+}
+
+func (s *tapStore) around(call, name string, do func() error) error {
+	if s.off != nil {
+		return s.off
+	}
+	if s.tap == nil {
+		return do()
+	}
+	if h, _, ok := strings.Cut(name, "/"); ok && (h == "o" || h == "s") {
+		name = h // the rest is drawn by chance
+	}
+	defer s.tap(call, name)()
+	return do()
+}
+
+func (s *tapStore) Put(ctx context.Context, name string, data []byte) error {
+	return s.around("put", name, func() error { return s.MemStore.Put(ctx, name, data) })
+}
+
+func (s *tapStore) Get(ctx context.Context, name string, limit int64) (b []byte, err error) {
+	err = s.around("get", name, func() error { b, err = s.MemStore.Get(ctx, name, limit); return err })
+	return b, err
+}
+
+func (s *tapStore) GetRange(ctx context.Context, name string, off int64, dst []byte) error {
+	return s.around("range", name, func() error { return s.MemStore.GetRange(ctx, name, off, dst) })
+}
+
+func (s *tapStore) List(ctx context.Context, prefix, after string, fn func(blob.Info) error) error {
+	return s.around("list", prefix, func() error { return s.MemStore.List(ctx, prefix, after, fn) })
+}
+
+func (s *tapStore) Delete(ctx context.Context, name string) error {
+	return s.around("delete", name, func() error { return s.MemStore.Delete(ctx, name) })
+}
+
+// start is a power-on: a machine with what an image left it, and the tree index that the mode gives it.
+func (c *crasher) start(im *image, x *index, db *badger.DB) (*life, error) {
+	l := &life{crasher: c, db: db, disk: im.disk.after(nil, 100), store: &tapStore{MemStore: im.store.Clone()}, calls: map[string]int{}, handles: map[string]*held{}}
+	var err error
+	if l.state, err = os.MkdirTemp(c.dir, ""); err != nil {
+		return nil, err
+	}
+	for name, data := range im.trust {
+		if err := os.WriteFile(filepath.Join(l.state, name), []byte(data), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return l, x.write(db)
+}
+
+// open opens the vault and the volume.
+func (l *life) open(fresh bool) error {
+	var err error
+	quiet := slog.New(slog.DiscardHandler)
+	l.va, err = vault.Open(ctx, l.store, vault.Options{StateDir: l.state, Keyring: l.ring, TrustFirstUse: fresh, Log: quiet})
+	if err != nil {
+		return fmt.Errorf("open the vault: %w", err)
+	}
+	register := l.va.Register
+	if fresh {
+		register = nil
+	}
+	l.v, err = Open(ctx, Options{
+		Remote: l.va, Register: register, StateDir: "/state", JournalSize: 16 << 20, LocalStore: true, ReadOnly: fresh, Memory: 1 << 20,
+		Settle: time.Second, MaxAge: 10 * time.Second, Poll: -1, Log: quiet,
+		JournalOptions: func(o *journal.Options) { o.FS, o.SegmentSize = l.disk, 24<<10 },
+		TreeOptions:    func(o *tree.Options) { o.DB = l.db },
+	})
+	if err != nil {
+		return fmt.Errorf("open the volume: %w", err)
+	}
+	return nil
+}
+
+func (l *life) close() {
+	for _, h := range l.handles {
+		h.Close()
+	}
+	if l.v != nil {
+		l.v.Close(ctx)
+	}
+	if l.va != nil {
+		l.va.Close()
+	}
+	os.RemoveAll(l.state)
+}
+
+// see tells all that can be seen of a volume: names, inodes, attributes, and with data, contents.
+func (l *life) see(data bool) (string, error) {
+	var out strings.Builder
+	var walk func(path string, ino remote.Ino) error
+	walk = func(path string, ino remote.Ino) error {
+		s, err := l.v.Getattr(ctx, ino)
+		if err != nil {
+			return fmt.Errorf("%q is listed, but: %w", path, err)
+		}
+		s.Version = 0
+		content := "-"
+		if data && s.Type == remote.File {
+			b := make([]byte, s.Size)
+			if n, err := l.v.read(ctx, ino, b, 0); err != nil || n != len(b) {
+				return fmt.Errorf("%q, read %d of %d bytes: %w", path, n, len(b), err)
+			}
+			content = hash(b)
+		}
+		fmt.Fprintf(&out, "%s %+v %s\n", path, s, content)
+		names, err := l.v.Listxattr(ctx, ino)
+		if err != nil {
+			return fmt.Errorf("%q xattrs: %w", path, err)
+		}
+		for _, n := range names {
+			x, err := l.v.Getxattr(ctx, ino, n)
+			if err != nil {
+				return fmt.Errorf("%q xattr %s: %w", path, n, err)
+			}
+			fmt.Fprintf(&out, "%s %s=%s\n", path, n, hash(x))
+		}
+		if s.Type != remote.Dir {
+			return nil
+		}
+		list, err := l.v.List(ctx, ino)
+		if err != nil {
+			return fmt.Errorf("%q list: %w", path, err)
+		}
+		for _, d := range list {
+			if err := walk(path+"/"+d.Name, d.Ino); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := walk("", remote.Root)
+	return out.String(), err
+}
+
+// tapAll has every call of the life's disk and store looked at from now on.
+func (l *life) tapAll() {
+	l.disk.tap = func(call, name string, torn func(*rand.Rand)) func() { return l.tap("j."+call, name, torn) }
+	l.store.tap = func(call, name string) func() { return l.tap("s."+call, name, nil) }
+}
+
+// percents are the chances of what was not synced.
+var percents = []int{0, 100, 50, 85}
+
+// tap takes images before a call, with a part of it done, and after it.
+func (l *life) tap(call, name string, torn func(*rand.Rand)) (after func()) {
+	key := call + "." + name
+	l.mu.Lock()
+	l.calls[key]++
+	key = fmt.Sprintf("%s.%d", strings.ReplaceAll(key, "/", "_"), l.calls[key])
+	l.mu.Unlock()
+	l.cut(key + "-")
+	if torn != nil {
+		torn(l.rng(key))
+		l.cut(key + "~")
+	}
+	return func() { l.cut(key + "+") }
+}
+
+func (l *life) cut(at string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	im := image{store: l.store.Clone(), trust: map[string]string{}, lo: l.lo, hi: l.done}
+	if l.busy {
+		im.hi++
+	}
+	files, err := os.ReadDir(l.state)
+	if err != nil {
+		l.t.Error(err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(filepath.Join(l.state, f.Name()))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.t.Error(err)
+		}
+		im.trust[f.Name()] = string(b)
+	}
+	if n := len(l.trees); n == 0 || l.trees[n-1].version != l.db.MaxVersion() {
+		l.trees = append(l.trees, readIndex(l.db))
+	}
+	im.tree = len(l.trees) - 1
+	for i, p := range percents {
+		im.at = fmt.Sprintf("%s/%d", at, i)
+		im.disk = l.disk.after(l.rng(im.at), p)
+		im := im
+		if p == 100 {
+			im.lo = l.done // the process alone died
+		}
+		l.images = append(l.images, im)
+	}
+}
+
+// note keeps what can be seen after a command.
+func (l *life) note(s string) {
+	bare, err := l.see(false)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.states, l.bare, l.models = append(l.states, s), append(l.bare, bare), append(l.models, l.model.clone())
+}
+
+// run does a script's commands and notes what can be seen after each.
+func (l *life) run(script string) {
+	for _, cmd := range strings.Split(script, ";") {
+		cmd = strings.TrimSpace(cmd)
+		l.mu.Lock()
+		l.busy = true
+		l.mu.Unlock()
+		if err := l.do(cmd); err != nil {
+			l.t.Fatalf("%s: %v", cmd, err)
+		}
+		l.mu.Lock()
+		l.busy = false
+		l.done++
+		if isSync(cmd) {
+			l.lo = l.done
+		}
+		l.mu.Unlock()
+		synctest.Wait()
+		s, err := l.see(true)
+		if err != nil {
+			l.t.Fatalf("after %s: %v", cmd, err)
+		}
+		l.note(s)
+		got, err := (&machine{Volume: l.v}).dump()
+		if want := l.model.dump(); err != nil || got != want {
+			l.t.Fatalf("after %s: %v; differs\n%s", cmd, err, diff(want, got))
+		}
+		time.Sleep(time.Millisecond) // of virtual time: each command has a time of its own
+		synctest.Wait()
+	}
+}
+
+// fingerprint tells whether two images are the same to whoever finds them.
+func (im *image) fingerprint(seed maphash.Seed, mode string, trees []*index) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	im.disk.fingerprint(&h)
+	for _, n := range im.store.Names() {
+		h.WriteString(n)
+	}
+	for _, f := range []string{"trust-0", "trust-1"} {
+		h.WriteString(im.trust[f])
+	}
+	fmt.Fprint(&h, mode, im.lo)
+	for _, p := range trees[im.tree].kv {
+		h.WriteString(p[0])
+		h.WriteString(p[1])
+	}
+	return h.Sum64()
+}
