@@ -159,6 +159,7 @@ func (e *enumeration) live(c *crasher, from *image, x *index, script string, m *
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	defer l.close()
 	l.model = m
 	if depth > 0 {
 		l.tapAll() // what the first start may show is not known before it is there
@@ -178,6 +179,9 @@ func (e *enumeration) live(c *crasher, from *image, x *index, script string, m *
 	l.run(script)
 	l.disk.tap, l.store.tap = nil, nil
 	l.close()
+	if err := e.abandoned(c, l.images, script, dbs[1]); err != nil {
+		c.t.Error(err)
+	}
 	at := ""
 	for i := range l.images {
 		im := &l.images[i]
@@ -290,6 +294,9 @@ func (l *life) which(im *image, data bool) (int, error) {
 // check starts a machine from an image and looks whether all is there, then whether all comes to the remote.
 func (e *enumeration) check(c *crasher, im *image, mode string, dbs []*badger.DB) error {
 	l, err := c.start(im, c.index(im, mode), dbs[0])
+	if err == nil && mode == "old" {
+		err = l.tearTrust(c.rng("tear " + im.at))
+	}
 	if err != nil {
 		return err
 	}
@@ -347,33 +354,73 @@ func (x *index) has(s *blob.MemStore) bool {
 	return false
 }
 
-// others looks at a store as a new machine does, and verifies it.
-func (e *enumeration) others(c *crasher, store *blob.MemStore, want string, db *badger.DB) error {
+// abandoned has a new machine look at the store as each image has it: the one that was cut never comes back. The store has a state that was
+// there, but that parts of it may be older where a script lets files be held back.
+func (e *enumeration) abandoned(c *crasher, images []image, script string, db *badger.DB) error {
+	strict := c.path == "" && !strings.Contains(script, "wait") && !strings.Contains(script, "kick")
+	for i := range images {
+		im := &images[i]
+		key := e.storeKey(im.store, "")
+		if e.fresh[key] {
+			continue
+		}
+		e.fresh[key] = true
+		s, err := c.look(im.store, db)
+		if err == nil && strict && !slices.Contains(c.states[:min(im.hi+1, len(c.states))], s) {
+			err = errors.New("a state that never was:\n" + s)
+		}
+		if err != nil {
+			return fmt.Errorf("seed %d, %s: a new machine, when the other was cut at %s%s: %w", e.seed, c.script, c.path, im.at, err)
+		}
+	}
+	return nil
+}
+
+func (e *enumeration) storeKey(store *blob.MemStore, want string) uint64 {
 	var h maphash.Hash
 	h.SetSeed(e.hash)
 	for _, n := range store.Names() {
 		h.WriteString(n)
 	}
 	h.WriteString(want)
-	if e.fresh[h.Sum64()] {
+	return h.Sum64()
+}
+
+// others has a new machine look at a store, where it must see what is wanted.
+func (e *enumeration) others(c *crasher, store *blob.MemStore, want string, db *badger.DB) error {
+	key := e.storeKey(store, want)
+	if e.fresh[key] {
 		return nil
 	}
-	e.fresh[h.Sum64()] = true
+	e.fresh[key] = true
+	s, err := c.look(store, db)
+	if err == nil && s != want {
+		err = errors.New("differs\n" + diff(want, s))
+	}
+	if err != nil {
+		return fmt.Errorf("a new machine: %w", err)
+	}
+	return nil
+}
+
+// look tells what a new machine sees in a store, and verifies it.
+func (c *crasher) look(store *blob.MemStore, db *badger.DB) (string, error) {
 	l, err := c.start(&image{disk: newCrashDisk(), store: store}, nil, db)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer l.close()
 	if err := l.open(true); err != nil {
-		return fmt.Errorf("a new machine: %w", err)
+		return "", err
 	}
-	if s, err := l.see(true); err != nil || s != want {
-		return fmt.Errorf("a new machine: %w\n%s", err, diff(want, s))
+	s, err := l.see(true)
+	if err != nil {
+		return "", err
 	}
 	var damages []string
 	sum, err := l.va.Verify(ctx, l.v.tree.Referenced, func(d vault.Damage) { damages = append(damages, fmt.Sprint(d)) })
-	if err != nil || len(damages) > 0 || sum.Foreign > 0 {
-		return fmt.Errorf("verify: %w %v %+v", err, damages, sum)
+	if err == nil && (len(damages) > 0 || sum.Foreign > 0) {
+		err = fmt.Errorf("verify: %v %+v", damages, sum)
 	}
-	return nil
+	return s, err
 }

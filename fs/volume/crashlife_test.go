@@ -213,7 +213,31 @@ func (l *life) open(fresh bool) error {
 	return nil
 }
 
+// tearTrust damages the older one of the vault's two files, which is the one that would be overwritten next.
+func (l *life) tearTrust(rng *rand.Rand) error {
+	var counter [2]uint64
+	var data [2][]byte
+	for i := range data {
+		var err error
+		if data[i], err = os.ReadFile(filepath.Join(l.state, fmt.Sprint("trust-", i))); err != nil {
+			return err
+		}
+		if len(data[i]) > 12 {
+			fmt.Sscanf(string(data[i][12:]), `{"counter":%d`, &counter[i])
+		}
+	}
+	old := 0
+	if counter[1] < counter[0] {
+		old = 1
+	}
+	return os.WriteFile(filepath.Join(l.state, fmt.Sprint("trust-", old)), data[old][:rng.IntN(len(data[old])+1)], 0o600)
+}
+
 func (l *life) close() {
+	if l.state == "" {
+		return
+	}
+	defer func() { l.state = "" }()
 	for _, h := range l.handles {
 		h.Close()
 	}
