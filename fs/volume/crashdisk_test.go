@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"hash/maphash"
@@ -10,10 +11,13 @@ import (
 	"math/rand/v2"
 	"path"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"megafs/remote/blob"
 )
 
 // blockSize is what a disk writes at once: a block is there as it was or as it is.
@@ -297,3 +301,45 @@ func (f *crashFile) Close() error    { return nil }
 func (f *crashFile) Fd() uintptr     { return vfs.InvalidFd }
 
 func (f *crashFile) Stat() (vfs.FileInfo, error) { return nil, errors.ErrUnsupported }
+
+// tapStore calls tap before each call, and what that returns afterwards.
+type tapStore struct {
+	*blob.MemStore
+	tap func(call, name string) (after func())
+	off error // what every call fails with
+}
+
+func (s *tapStore) around(call, name string, do func() error) error {
+	if s.off != nil {
+		return s.off
+	}
+	if s.tap == nil {
+		return do()
+	}
+	if h, _, ok := strings.Cut(name, "/"); ok && (h == "o" || h == "s") {
+		name = h // the rest is drawn by chance
+	}
+	defer s.tap(call, name)()
+	return do()
+}
+
+func (s *tapStore) Put(ctx context.Context, name string, data []byte) error {
+	return s.around("put", name, func() error { return s.MemStore.Put(ctx, name, data) })
+}
+
+func (s *tapStore) Get(ctx context.Context, name string, limit int64) (b []byte, err error) {
+	err = s.around("get", name, func() error { b, err = s.MemStore.Get(ctx, name, limit); return err })
+	return b, err
+}
+
+func (s *tapStore) GetRange(ctx context.Context, name string, off int64, dst []byte) error {
+	return s.around("range", name, func() error { return s.MemStore.GetRange(ctx, name, off, dst) })
+}
+
+func (s *tapStore) List(ctx context.Context, prefix, after string, fn func(blob.Info) error) error {
+	return s.around("list", prefix, func() error { return s.MemStore.List(ctx, prefix, after, fn) })
+}
+
+func (s *tapStore) Delete(ctx context.Context, name string) error {
+	return s.around("delete", name, func() error { return s.MemStore.Delete(ctx, name) })
+}

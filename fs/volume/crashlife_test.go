@@ -1,7 +1,6 @@
 package volume
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
 
 	"megafs/crypto"
 	"megafs/fs/journal"
@@ -27,54 +25,6 @@ import (
 	"megafs/remote/vault"
 )
 
-// index is what a tree index holds, as its owner wrote it; badger's own files are another test's business.
-type index struct {
-	version uint64
-	kv      [][2]string
-}
-
-func readIndex(db *badger.DB) *index {
-	x := &index{version: db.MaxVersion()}
-	err := db.View(func(tx *badger.Txn) error {
-		it := tx.NewIterator(badger.DefaultIteratorOptions)
-		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
-			v, err := it.Item().ValueCopy(nil)
-			if err != nil {
-				return err
-			}
-			x.kv = append(x.kv, [2]string{string(it.Item().Key()), string(v)})
-		}
-		return nil
-	})
-	if err != nil {
-		panic(err)
-	}
-	return x
-}
-
-func (x *index) write(db *badger.DB) error {
-	if err := db.DropAll(); err != nil || x == nil {
-		return err
-	}
-	return db.Update(func(tx *badger.Txn) error {
-		for _, p := range x.kv {
-			if err := tx.Set([]byte(p[0]), []byte(p[1])); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// newIndexDB opens an empty database in memory that costs little.
-func newIndexDB() (*badger.DB, error) {
-	return badger.Open(badger.DefaultOptions("").WithLogger(nil).WithInMemory(true).WithCompression(options.None).
-		WithNumVersionsToKeep(1).WithDetectConflicts(false).WithMemTableSize(512 << 10).WithNumMemtables(2).WithNumCompactors(0).
-		WithBaseTableSize(1 << 20).WithNumLevelZeroTables(50).WithNumLevelZeroTablesStall(100).WithBlockCacheSize(0).WithIndexCacheSize(0).
-		WithMetricsEnabled(false).WithValueThreshold(32 << 10).WithNumGoroutines(1))
-}
-
 // image is what a power cut, or the death of the process, leaves of a machine and its store.
 type image struct {
 	at     string // the call it was cut at, and which of several disks this is
@@ -83,6 +33,7 @@ type image struct {
 	trust  map[string]string // the vault's files in the state folder
 	tree   int               // the index as it was, in crasher.trees
 	lo, hi int               // the states it may show
+	folder folder            // the cache's, if the crasher has real ones
 }
 
 // crasher cuts one script.
@@ -94,6 +45,7 @@ type crasher struct {
 	script string
 
 	path string // the cuts before, of a machine that came back
+	real bool   // tree index and cache are real files, of which few images are taken
 
 	trees  []*index
 	states []string // what can be seen after each command, from 0
@@ -114,6 +66,7 @@ type life struct {
 	mu     sync.Mutex
 	db     *badger.DB
 	state  string
+	cache  string // a folder; empty: in memory
 	disk   *crashDisk
 	store  *tapStore
 	calls  map[string]int
@@ -132,54 +85,20 @@ func (c *crasher) rng(place string) *rand.Rand {
 	return rand.New(rand.NewPCG(a, b))
 }
 
-// tapStore calls tap before each call, and what that returns afterwards.
-type tapStore struct {
-	*blob.MemStore
-	tap func(call, name string) (after func())
-	off error // what every call fails with
-}
-
-func (s *tapStore) around(call, name string, do func() error) error {
-	if s.off != nil {
-		return s.off
-	}
-	if s.tap == nil {
-		return do()
-	}
-	if h, _, ok := strings.Cut(name, "/"); ok && (h == "o" || h == "s") {
-		name = h // the rest is drawn by chance
-	}
-	defer s.tap(call, name)()
-	return do()
-}
-
-func (s *tapStore) Put(ctx context.Context, name string, data []byte) error {
-	return s.around("put", name, func() error { return s.MemStore.Put(ctx, name, data) })
-}
-
-func (s *tapStore) Get(ctx context.Context, name string, limit int64) (b []byte, err error) {
-	err = s.around("get", name, func() error { b, err = s.MemStore.Get(ctx, name, limit); return err })
-	return b, err
-}
-
-func (s *tapStore) GetRange(ctx context.Context, name string, off int64, dst []byte) error {
-	return s.around("range", name, func() error { return s.MemStore.GetRange(ctx, name, off, dst) })
-}
-
-func (s *tapStore) List(ctx context.Context, prefix, after string, fn func(blob.Info) error) error {
-	return s.around("list", prefix, func() error { return s.MemStore.List(ctx, prefix, after, fn) })
-}
-
-func (s *tapStore) Delete(ctx context.Context, name string) error {
-	return s.around("delete", name, func() error { return s.MemStore.Delete(ctx, name) })
-}
-
 // start is a power-on: a machine with what an image left it, and the tree index that the mode gives it.
 func (c *crasher) start(im *image, x *index, db *badger.DB) (*life, error) {
 	l := &life{crasher: c, db: db, disk: im.disk.after(nil, 100), store: &tapStore{MemStore: im.store.Clone()}, calls: map[string]int{}, handles: map[string]*held{}}
 	var err error
 	if l.state, err = os.MkdirTemp(c.dir, ""); err != nil {
 		return nil, err
+	}
+	if c.real {
+		if l.cache, err = os.MkdirTemp(c.dir, ""); err != nil {
+			return nil, err
+		}
+		if err := im.folder.write(l.cache); err != nil {
+			return nil, err
+		}
 	}
 	for name, data := range im.trust {
 		if err := os.WriteFile(filepath.Join(l.state, name), []byte(data), 0o600); err != nil {
@@ -202,10 +121,15 @@ func (l *life) open(fresh bool) error {
 		register = nil
 	}
 	l.v, err = Open(ctx, Options{
-		Remote: l.va, Register: register, StateDir: "/state", JournalSize: 16 << 20, LocalStore: true, ReadOnly: fresh, Memory: 1 << 20,
+		Remote: l.va, Register: register, StateDir: "/state", CacheDir: l.cache, CacheSize: 16 << 20, JournalSize: 16 << 20,
+		LocalStore: !l.real, ReadOnly: fresh, Memory: 1 << 20,
 		Settle: time.Second, MaxAge: 10 * time.Second, Poll: -1, Log: quiet,
 		JournalOptions: func(o *journal.Options) { o.FS, o.SegmentSize = l.disk, 24<<10 },
-		TreeOptions:    func(o *tree.Options) { o.DB = l.db },
+		TreeOptions: func(o *tree.Options) {
+			if !l.real {
+				o.DB = l.db
+			}
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("open the volume: %w", err)
@@ -248,6 +172,9 @@ func (l *life) close() {
 		l.va.Close()
 	}
 	os.RemoveAll(l.state)
+	if l.cache != "" {
+		os.RemoveAll(l.cache)
+	}
 }
 
 // see tells all that can be seen of a volume: names, inodes, attributes, and with data, contents.
@@ -325,7 +252,14 @@ func (l *life) tap(call, name string, torn func(*rand.Rand)) (after func()) {
 func (l *life) cut(at string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	im := image{store: l.store.Clone(), trust: map[string]string{}, lo: l.lo, hi: l.done}
+	var cache folder
+	if l.real {
+		if l.rng("folder "+at).IntN(12) > 0 {
+			return
+		}
+		cache = readFolder(l.t, l.cache)
+	}
+	im := image{folder: cache, store: l.store.Clone(), trust: map[string]string{}, lo: l.lo, hi: l.done}
 	if l.busy {
 		im.hi++
 	}
