@@ -5,11 +5,12 @@
 //
 //	k/<generation>        the keyring: who can unlock the vault, and the keys of its epochs (package crypto)
 //	l/<number>            the log: one sealed entry each, from 1 on
-//	o/<2 hex>/<id>        content: up to 256 chunks of 16 KiB, packed from whole files and parts of files
+//	o/<2 hex>/<id>        content: up to 256 chunks of 16 KiB, packed from whole files and parts of files; the 2 are the id's first
 //	s/r/<number>-<id>     snapshots: a root
 //	s/p/<id>              and its parts
 //
-// Numbers are 16 hexadecimal digits. Nothing is ever overwritten.
+// Numbers are 16 hexadecimal digits, ids 64, all in lower case. Nothing is ever overwritten. A store that is a folder may have other files and folders beside these, which
+// mean nothing. The keyring with the highest generation is the one in force; its object's generation is the one in its name.
 //
 // # The log
 //
@@ -23,20 +24,36 @@
 //	    0 batch part            u16 n | n Ops (package wire)
 //	    1 snapshot announcement u64 number of the state | 32 hash of the sealed root | 32 root id
 //	    2 keyring change        u64 generation | 32 hash
-//	zeros up to max(512, Padmé(length))
+//	zeros up to the bucket of the length
+//
+// The bucket of n is 512 for n <= 512. For more let e be the position of n's highest bit (n >= 2^e) and s the number of bits of e; the bucket is n rounded up to a
+// multiple of 2^(e-s) (Padmé). An entry's plaintext is at most 1 MiB.
 //
 // It is sealed as a log object with the number as context. H(0) = SHA-256("megafs-vault/1 genesis\0" || vault id) and
-// H(n) = SHA-256("megafs-vault/1 entry\0" || sealed bytes of entry n).
+// H(n) = SHA-256("megafs-vault/1 entry\0" || sealed bytes of entry n). "Hash of the entry before" and "hash of the device's entry before" are such H; the
+// first entry of a device has 32 zeros for the latter, as every entry has for number and hash of a snapshot as long as none was announced. The hashes of keyrings,
+// roots and parts are plain SHA-256 of the object. Keyring generation and hash are those in force when the entry was made, in a keyring change the
+// new ones; generations never fall, and an entry that names the present generation must have its hash. The epoch is the one in the entry's own sealed header, and at
+// least the last one whose first entry, as the keyring has it, is not after the entry.
 //
 // Create-if-absent of the next number is the only synchronisation there is. A batch too big for one entry is spread over entries that lie directly
-// one after the other, from one device; one that is broken off, by a crash or another device's entry, never happened.
+// one after the other, from one device, with part 0, 1, ... of the same parts; the other types have part 0 of 1. A batch that is broken off, by the log's end or by any entry
+// that is not its next part, never happened.
 //
 // # Snapshots
 //
 // A snapshot is the state after entry n as Ops in canonical order (devices by number; inodes by number, each with its xattrs and extents;
-// names by directory and byte order), cut into parts. It counts only if entry n+1 announces it. A part's plaintext is
-// Ops, zeros up to the bucket of their length, u32 length. A root's plaintext: u16 version = 1 | 32 vault id | u64 n, 32 H(n) | u64 keyring
-// generation, 32 hash | 32 SHA-256 of all Ops | u64, 32 the snapshot before | u32 parts | per part 32 id, 32 SHA-256 sealed, u32 Ops | zeros.
+// names by directory and byte order), cut between Ops into parts of less than 4 MiB. It counts only if entry n+1 announces it. A part's plaintext is
+// Ops, zeros up to the bucket of their length, u32 length of the Ops. A root's plaintext: u16 version = 1 | 32 vault id | u64 n, 32 H(n) | u64 keyring
+// generation, 32 hash | 32 SHA-256 of all Ops | u64 n, 32 root hash of the snapshot before | u32 parts | per part 32 id, 32 SHA-256 sealed, u32 number of Ops | zeros up
+// to the bucket of the length. The id in a root's name, and that of a part, is the one in its sealed header.
+//
+// Whoever reads from a snapshot on goes on with the entries after n. What a file's extents leave out is a hole; snapshots have no Ops for holes.
+//
+// # A second reader
+//
+// scripts/decode reads vaults and was written from this text, that of package crypto and that of package wire alone. What it needs to know and
+// they do not say is a mistake in them. testdata/golden is a vault that both must read for ever.
 //
 // # What is remembered
 //

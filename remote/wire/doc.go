@@ -90,6 +90,22 @@
 // A name is u8 length, at least 1, and so many bytes. In link and unlink it contains neither 0x2f ('/') nor 0x00 and is neither
 // "." nor ".."; in xattr and noxattr it contains no 0x00. It is not necessarily UTF-8.
 //
+// # What Ops mean
+//
+// A reader takes the Ops of a batch in their order:
+//
+//	node     the inode exists and has these attributes; its type never changes. When a file's size falls, its content from the new size on is
+//	         gone for good; when it grows, the new part is a hole
+//	link     the name in the parent is that inode, whatever it was before
+//	unlink   the parent has no such name; the inode is for information
+//	cut      the file's content from the offset on is gone, and reads as zeros up to the size
+//	extent   these bytes of the file are a hole, these bytes, or those in the plaintext of a content object
+//	xattr    the inode has this extended attribute, and with noxattr it has none of that name
+//	device   the inode numbers with this device number are made by that device
+//
+// Bytes that no extent gives are a hole, and zero. At a batch's end an inode without a name, other than the root, is gone with all that belongs
+// to it. Ops on inodes that do not exist mean nothing. The inodes of files have as many links as names.
+//
 // # Lists
 //
 // A counted list (AppendOps, DecodeOps) is
