@@ -453,3 +453,27 @@ func FuzzOps(f *testing.F) {
 		}
 	})
 }
+
+// FuzzExtent reads what the tree index has: extents and attributes, each in its one encoding.
+func FuzzExtent(f *testing.F) {
+	for _, op := range goldenOps() {
+		switch op.Kind {
+		case remote.OpExtent:
+			f.Add(AppendExtent(nil, &op.Extent))
+		case remote.OpNode:
+			f.Add(AppendAttr(nil, &op.Attr))
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if e, rest, err := DecodeExtent(b); err == nil {
+			if again := AppendExtent(nil, &e); !bytes.Equal(again, b[:len(b)-len(rest)]) || e.End() < e.Off || e.End() > remote.MaxSize {
+				t.Fatalf("%x was read, %x is written", b, again)
+			}
+		}
+		if a, rest, err := DecodeAttr(b); err == nil {
+			if again := AppendAttr(nil, &a); !bytes.Equal(again, b[:len(b)-len(rest)]) {
+				t.Fatalf("%x was read, %x is written", b, again)
+			}
+		}
+	})
+}
