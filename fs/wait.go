@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -140,8 +139,8 @@ func asked(tid uint32) bool {
 
 func asking(status []byte) bool {
 	var pending, blocked, ignored uint64
-	for sc := bufio.NewScanner(bytes.NewReader(status)); sc.Scan(); {
-		key, value, _ := bytes.Cut(sc.Bytes(), []byte(":"))
+	for line := range bytes.Lines(status) { // of any length: a program may be in thousands of groups
+		key, value, _ := bytes.Cut(line, []byte(":"))
 		set, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
 		switch string(key) {
 		case "SigPnd", "ShdPnd":

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -77,14 +78,18 @@ func mounts() []string {
 	if err != nil {
 		return nil
 	}
-	var out []string
-	for _, line := range strings.Split(string(b), "\n") {
+	return parseMounts(string(b))
+}
+
+// parseMounts finds the mount points of megafs in the text of a mountinfo. Its fields end at a space and at nothing else: names may have other
+// characters that count as white space.
+func parseMounts(text string) (out []string) {
+	for line := range strings.SplitSeq(text, "\n") {
 		left, right, ok := strings.Cut(line, " - ")
-		f := strings.Fields(left)
-		if !ok || len(f) < 5 || !strings.HasPrefix(right, "fuse.mega ") {
-			continue
+		f := strings.Split(left, " ")
+		if ok && len(f) >= 5 && strings.HasPrefix(right, "fuse.mega ") {
+			out = append(out, unescape(f[4]))
 		}
-		out = append(out, unescape(f[4]))
 	}
 	return out
 }
@@ -94,8 +99,7 @@ func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] == '\\' && i+3 < len(s) {
-			var c int
-			if _, err := fmt.Sscanf(s[i+1:i+4], "%o", &c); err == nil {
+			if c, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
 				b.WriteByte(byte(c))
 				i += 3
 				continue

@@ -37,6 +37,9 @@ func (w *waitFlag) Set(s string) (err error) {
 	w.set = true
 	if s != "true" {
 		w.d, err = time.ParseDuration(s)
+		if err == nil && w.d < 0 {
+			err = errors.New("a wait can't be negative")
+		}
 	}
 	return err
 }

@@ -230,6 +230,19 @@ func TestV68ReadVerifies(t *testing.T) {
 	}
 }
 
+// FuzzSegmentName: a file of the folder is taken for a segment only under the one name of that segment.
+func FuzzSegmentName(f *testing.F) {
+	for _, s := range []string{segName(1), spareName(maxNumber - 1), segName(maxNumber), "000000000000.seg", "00000000000A.seg", "1.seg", "+00000000001.seg", ".seg"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n, spare, ok := parseName(s)
+		if ok && (n == 0 || n >= maxNumber || s != map[bool]string{false: segName(n), true: spareName(n)}[spare]) {
+			t.Errorf("%q is segment %d", s, n)
+		}
+	})
+}
+
 // FuzzSegment writes foreign bytes into a journal: Open refuses or gives a prefix of what was written, and never panics.
 func FuzzSegment(f *testing.F) {
 	c := newSample(f, true)

@@ -184,6 +184,27 @@ func TestStaleSocket(t *testing.T) {
 	}
 }
 
+// FuzzResponse reads what another process answers.
+func FuzzResponse(f *testing.F) {
+	for _, s := range []string{`{}`, `{"result":{"x":1}}`, `{"failure":{"text":"no","code":4}}`, `{"failure":null,"result":null}`, `{"failure":{"code":1e99}}`, `[`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var r response
+		if json.Unmarshal(b, &r) != nil {
+			return
+		}
+		line, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again response
+		if err := json.Unmarshal(line, &again); err != nil || (r.Failure == nil) != (again.Failure == nil) {
+			t.Errorf("%s became %s: %v", b, line, err)
+		}
+	})
+}
+
 func FuzzControl(f *testing.F) {
 	for _, s := range []string{`{"op":"status"}`, `{"op":"why","path":"YS9i"}`, `{"op":"x","wait":true}`, `[[[[`, `{"op":"\ud800"}`, `{"a":{"b":["\\"]}}`} {
 		f.Add([]byte(s))
