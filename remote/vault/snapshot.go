@@ -228,18 +228,23 @@ func (v *Vault) tell(ctx context.Context, r *root, sink remote.Sink) error {
 		}
 		digest.Write(records)
 		var ops []remote.Op
+		var n uint32
 		for len(records) > 0 {
 			op, rest, err := wire.DecodeOp(records)
 			if err != nil {
 				return bad("read snapshot", partName(p.id), ErrTampered, err)
 			}
 			ops, records = append(ops, op), rest
+			n++
 			if len(ops) == 10_000 || len(records) == 0 {
 				if err := sink.Apply(remote.Batch{Ops: ops}); err != nil {
 					return err
 				}
 				ops = make([]remote.Op, 0, len(ops))
 			}
+		}
+		if n != p.n {
+			return bad("read snapshot", partName(p.id), ErrTampered, errors.New("not as many records as it says"))
 		}
 	}
 	if [32]byte(digest.Sum(nil)) != r.digest {
