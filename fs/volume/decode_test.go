@@ -132,6 +132,10 @@ func TestDecoder(t *testing.T) {
 		b.Volume = m.Volume
 	}
 
+	// Content over two objects.
+	b.write(b.mk(remote.Root, "large", remote.File), 12345, pattern(5<<20, 1))
+	b.drain()
+
 	// A batch over several entries, and the same broken off.
 	head := m.tree.Position().Seq
 	dirIno := b.mk(remote.Root, "many", remote.Dir)

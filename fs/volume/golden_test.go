@@ -98,16 +98,80 @@ func TestGoldenDecoder(t *testing.T) {
 	}
 	sameListing(t, got, want)
 	recovery := []string{"--recovery", filepath.Join(goldenDir, "recovery.txt")}
-	got, err = decode(t, python, dir, recovery...)
+	out := filepath.Join(t.TempDir(), "out")
+	got, err = decode(t, python, dir, append(recovery, "--extract", out)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sameListing(t, got, want)
+	extracted(t, out, want)
 
 	wrong := filepath.Join(t.TempDir(), "wrong")
 	os.WriteFile(wrong, []byte("another passphrase\n"), 0o600)
 	if _, err := decode(t, python, dir, "--passphrase", wrong); err == nil {
 		t.Error("another passphrase opened the vault")
+	}
+}
+
+// TestGoldenKeyrings gives the golden vault keyrings that are followed by nothing in the log, as by a machine that died: the decoder opens with them.
+func TestGoldenKeyrings(t *testing.T) {
+	python := python(t)
+	object, err := os.ReadFile(filepath.Join(goldenDir, "vault/k/0000000000000002"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass, secret := crypto.NewSecret([]byte(goldenPassphrase)), crypto.NewVaultSecret()
+	krk, err := crypto.Unlock(object, crypto.Credential{Passphrase: pass})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := crypto.OpenKeyring(object, krk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "secret")
+	os.WriteFile(file, secret.Bytes(), 0o600)
+	withSecret, next, err := ring.RepassWithSecret(pass, secret, goldenKDF)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotated, _, _, err := ring.Rekey(pass, crypto.Secret{}, goldenKDF, 11)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, _, err := next.Repass(pass, goldenKDF)
+	if err == nil {
+		t.Error("a vault secret was forgotten")
+	}
+	if stranger, _, err = next.RepassWithSecret(pass, secret, goldenKDF); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what, name string
+		object     []byte
+		secret, ok bool
+	}{
+		{"a vault secret", "3", withSecret, true, true},
+		{"no vault secret", "3", withSecret, false, false},
+		{"another epoch", "3", rotated, false, true},
+		{"a generation left out", "4", stranger, true, false},
+		{"a generation under another name", "4", rotated, false, false},
+	} {
+		dir, want := goldenCopy(t)
+		if err := os.WriteFile(filepath.Join(dir, "k/000000000000000"+c.name), c.object, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args := []string{"--passphrase", filepath.Join(goldenDir, "passphrase.txt")}
+		if c.secret {
+			args = append(args, "--secret", file)
+		}
+		got, err := decode(t, python, dir, args...)
+		if (err == nil) != c.ok {
+			t.Error(c.what, err)
+		}
+		if c.ok {
+			sameListing(t, got, want)
+		}
 	}
 }
 

@@ -154,6 +154,40 @@ func sameListing(t *testing.T, got, want []listed) {
 	}
 }
 
+// extracted compares what the decoder gave out with a listing.
+func extracted(t *testing.T, dir string, want []listed) {
+	t.Helper()
+	for _, l := range want {
+		if strings.Contains(l.Path, `\`) {
+			continue // escaped; the others do
+		}
+		path := filepath.Join(dir, l.Path)
+		st, err := os.Lstat(path)
+		switch l.Type {
+		case "fifo", "socket", "chardev", "blockdev":
+			if err == nil {
+				t.Error("was made:", l.Path)
+			}
+			continue
+		}
+		if err != nil || l.Type != "symlink" && fmt.Sprintf("%04o", st.Mode().Perm()) != "0"+l.Mode[1:] || st.ModTime().UnixNano() != l.Mtime {
+			t.Errorf("%q: %v %v", l.Path, st, err)
+			continue
+		}
+		switch l.Type {
+		case "file":
+			b, err := os.ReadFile(path)
+			if sum := sha256.Sum256(b); err != nil || hex.EncodeToString(sum[:]) != l.SHA256 {
+				t.Errorf("%q has other content: %v", l.Path, err)
+			}
+		case "symlink":
+			if to, err := os.Readlink(path); err != nil || escaped(to) != l.Target {
+				t.Errorf("%q leads to %q: %v", l.Path, to, err)
+			}
+		}
+	}
+}
+
 // python returns a Python that has what the decoder needs. Without one the test is skipped, but in CI it fails.
 func python(t *testing.T) string {
 	t.Helper()
