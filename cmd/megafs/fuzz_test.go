@@ -71,9 +71,7 @@ func FuzzMounts(f *testing.F) {
 	f.Add("/x", "garbage - fuse.mega \n - \n 1 2 3 4 5 - fuse.mega")
 	escape := strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`, "#", `\043`)
 	f.Fuzz(func(t *testing.T, mnt, rest string) {
-		if mnt == "" || strings.Contains(mnt, "\x00") {
-			return
-		}
+		mnt = "/" + strings.ReplaceAll(mnt, "\x00", "")
 		line := fmt.Sprintf("%s\n36 35 0:30 / %s rw,nosuid shared:1 - fuse.mega %s rw\n", rest, escape.Replace(mnt), "dir:/x")
 		list := parseMounts(line)
 		if len(list) == 0 || list[len(list)-1] != mnt {

@@ -18,6 +18,9 @@ import (
 
 // TestGoldenDamage changes, cuts and removes every object of the golden vault: the decoder refuses each.
 func TestGoldenDamage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the decoder some fifty times")
+	}
 	python := python(t)
 	dir, _ := goldenCopy(t)
 	recovery := filepath.Join(goldenDir, "recovery.txt")
