@@ -88,7 +88,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestGoldenDecoder opens the golden vault with a program that was written from the text of the format alone.
+// TestGoldenDecoder opens the golden vault with a program that follows the text of the format and shares no code with this one.
 func TestGoldenDecoder(t *testing.T) {
 	python := python(t)
 	dir, want := goldenCopy(t)

@@ -52,8 +52,8 @@
 //
 // # A second reader
 //
-// scripts/decode reads vaults and was written from this text, that of package crypto and that of package wire alone. What it needs to know and
-// they do not say is a mistake in them. testdata/golden is a vault that both must read for ever.
+// scripts/decode reads vaults by this text, that of package crypto and that of package wire, and shares no code with the program. What it needs
+// to know and they do not say is a mistake in them. testdata/golden is a vault that both must read for ever.
 //
 // # What is remembered
 //

@@ -3,8 +3,8 @@
     python3 scripts/decode VAULT [--passphrase FILE | --recovery FILE] [--secret FILE] [--extract FOLDER] [--at NUMBER]
 
 The passphrase is the first line of a file ("-", which is the default, is the standard input). This needs Python 3.10 with the modules cryptography and
-argon2 (Debian: python3-cryptography, python3-argon2), this folder, and the vault's files; no megafs. It was written from the text of the
-format in crypto/doc.go, remote/wire/doc.go and remote/vault/doc.go and not from the program, so it reads what those texts say. It holds the
+argon2 (Debian: python3-cryptography, python3-argon2), this folder, and the vault's files; no megafs. It follows the text of the
+format in crypto/doc.go, remote/wire/doc.go and remote/vault/doc.go and shares no code with the program. It holds the
 whole tree in memory. It checks all that is authenticated, but has no memory: a store that shows an old state is believed.
 
 The listing is a list of objects, sorted by path. Bytes of names that are no UTF-8 are \\xNN there, and a backslash is two; xattr values
