@@ -33,6 +33,7 @@ type Options struct {
 	Memory       int64         // bytes for opened chunks and for fetches together; default 32 MiB
 	Admit        bool          // whether what is fetched and Put goes to disk; what is there is used in any case
 	Source       Source        // must not be nil
+	Near         bool          // Source answers as fast as a local disk, and as surely: a Read that finds nobody else at it fetches by itself
 	Parallel     int           // fetches at a time; default 8
 	FetchTimeout time.Duration // for one fetch; default 30 s
 	Log          *slog.Logger  // default: none
@@ -50,6 +51,7 @@ type Cache struct {
 	runs   bufs          // of a run
 	chunks bufs          // of an opened chunk
 	puts   chan struct{} // a token for each Put under way
+	near   bool
 	limit  int64
 	closed atomic.Bool
 	n      counters
@@ -91,7 +93,7 @@ func Open(o Options) (*Cache, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	c := &Cache{source: o.Source, log: o.Log, puts: make(chan struct{}, 2), runs: bufs{size: slotSize}, chunks: bufs{size: chunkSize}}
+	c := &Cache{source: o.Source, log: o.Log, near: o.Near, puts: make(chan struct{}, 2), runs: bufs{size: slotSize}, chunks: bufs{size: chunkSize}}
 	c.mem = newMemory(o.Memory/2, &c.chunks)
 	if o.Dir != "" {
 		if err := c.openDisk(o); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -24,6 +25,8 @@ func TestP4RandomReads(t *testing.T) {
 		"not admit":   func(o *Options) { o.Admit = false },
 		"memory only": func(o *Options) { o.Dir = "" },
 		"tiny memory": func(o *Options) { o.Dir, o.Memory = "", 50_000 },
+		"near":        func(o *Options) { o.Near, o.Admit = true, false },
+		"near, tiny":  func(o *Options) { o.Near, o.Dir, o.Memory = true, "", 50_000 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			src := &fake{}
@@ -126,6 +129,38 @@ func TestOneFetch(t *testing.T) {
 	}
 }
 
+// both runs a test with a source that is far and with one that is near.
+func both(t *testing.T, name string, fn func(t *testing.T, near bool)) {
+	for _, near := range []bool{false, true} {
+		t.Run(fmt.Sprintf("%s, near %v", name, near), func(t *testing.T) { fn(t, near) })
+	}
+}
+
+// TestNearGivenUp has Reads wait for a fetch that another Read does itself, and that one give up: they fetch for themselves then.
+func TestNearGivenUp(t *testing.T) {
+	src := &fake{gate: make(chan struct{}), came: make(chan struct{}, 100)}
+	o := on("", src)
+	o.Near = true
+	c := open(t, o)
+	gone, cancel := context.WithCancel(ctx)
+	first := make(chan error)
+	go func() { first <- c.Read(gone, object(1, 256), make([]byte, 10)) }()
+	<-src.came
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() { check(t, c, object(1, 256), 100*i, 100) })
+	}
+	cancel()
+	if err := <-first; !remote.Is(err, remote.Canceled) {
+		t.Error(err)
+	}
+	close(src.gate)
+	wg.Wait()
+	if got := len(src.requests()); got > 2 {
+		t.Error(got, "requests")
+	}
+}
+
 // TestErrors says how a read fails, that everybody who waits learns it, and that the next one asks again.
 func TestErrors(t *testing.T) {
 	for name, x := range map[string]struct {
@@ -139,12 +174,14 @@ func TestErrors(t *testing.T) {
 		"changed":     {spoil: func(b []byte) { b[7] ^= 1 }, want: remote.Integrity},
 		"zeros":       {spoil: func(b []byte) { clear(b) }, want: remote.Integrity},
 	} {
-		t.Run(name, func(t *testing.T) {
+		both(t, name, func(t *testing.T, near bool) {
 			src := &fake{gate: make(chan struct{}), came: make(chan struct{}, 100), spoil: x.spoil}
 			if x.fail != nil {
 				src.fail = func() error { return x.fail }
 			}
-			c := open(t, on(t.TempDir(), src))
+			o := on(t.TempDir(), src)
+			o.Near = near
+			c := open(t, o)
 			errs := make(chan error, 5)
 			for range cap(errs) {
 				go func() { errs <- c.Read(ctx, object(1, 4), make([]byte, 100)) }()
@@ -174,10 +211,10 @@ func TestP6Stalled(t *testing.T) {
 		"the fetch's deadline": {time.Millisecond, time.Hour, false, remote.Timeout},
 		"close":                {time.Hour, time.Hour, true, remote.Canceled},
 	} {
-		t.Run(name, func(t *testing.T) {
+		both(t, name, func(t *testing.T, near bool) {
 			src := &fake{gate: make(chan struct{}), came: make(chan struct{}, 100)}
 			o := on(t.TempDir(), src)
-			o.FetchTimeout = x.timeout
+			o.FetchTimeout, o.Near = x.timeout, near
 			c := open(t, o)
 			short, cancel := context.WithTimeout(ctx, x.ctx)
 			defer cancel()

@@ -40,7 +40,8 @@
 //
 // # Goroutines and locks
 //
-// Options.Parallel fetchers, and one writer of the index; Close ends them. Each lock owns one piece of state:
+// Options.Parallel fetchers, and one writer of the index; Close ends them. With Options.Near a Read does a fetch that nobody has
+// begun in its own goroutine: waking a fetcher and being woken by it takes as long as a local disk does. Each lock owns one piece of state:
 //
 //	fetcher.mu  queues, fetches under way, the fetches' memory
 //	slabs.grow  making a slab

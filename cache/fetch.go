@@ -21,6 +21,7 @@ type flight struct {
 	first, n int
 	class    int // its buffer has 1<<class chunks
 	ahead    bool
+	owner    *waiter // whose Read flies it; nil: a fetcher
 
 	// Guarded by fetcher.mu; buf and err do not change once done is set.
 	queue   *list.List // that it waits in, or nil
@@ -85,8 +86,8 @@ func newFetcher(c *Cache, budget int64, parallel int, timeout time.Duration) *fe
 }
 
 // join attaches a Read to flights for the missing chunks, under way or new, and returns the chunks that need none: in
-// the last moment they came into the cache. After some tries it does not look.
-func (fe *fetcher) join(ref remote.Ref, missing []int, try int) (w *waiter, here []int) {
+// the last moment they came into the cache. After some tries it does not look. Flights in own are the Read's own to fly.
+func (fe *fetcher) join(ref remote.Ref, missing []int, try int) (w *waiter, here []int, own []*flight) {
 	fe.mu.Lock()
 	defer fe.mu.Unlock()
 	w = &waiter{fe: fe}
@@ -119,9 +120,16 @@ func (fe *fetcher) join(ref remote.Ref, missing []int, try int) (w *waiter, here
 			fe.hinted.Remove(f.place)
 			f.queue, f.place = &fe.wanted, fe.wanted.PushBack(f)
 		}
+		// Where fetching takes no longer than waking another goroutine does, the Read does it itself, if its turn is now.
+		if fe.c.near && !fe.closed && len(f.waiters) == 1 && f.queue == &fe.wanted && fe.wanted.Front() == f.place && fe.ready() == f {
+			fe.begin(f)
+			f.owner = w
+			fe.wg.Add(1)
+			own = append(own, f)
+		}
 	}
 	fe.wake.Broadcast()
-	return w, here
+	return w, here, own
 }
 
 // here reports whether a chunk is in memory or on disk.
@@ -237,7 +245,7 @@ func (fe *fetcher) forget(f *flight) {
 func (fe *fetcher) work() {
 	defer fe.wg.Done()
 	for f := fe.next(); f != nil; f = fe.next() {
-		fe.fly(f)
+		fe.fly(fe.ctx, f)
 	}
 }
 
@@ -247,20 +255,25 @@ func (fe *fetcher) next() *flight {
 	defer fe.mu.Unlock()
 	for !fe.closed {
 		if f := fe.ready(); f != nil {
-			f.queue.Remove(f.place)
-			f.queue, f.place = nil, nil
-			f.refs++
-			fe.used += sealedSize << f.class
-			if f.ahead {
-				fe.flying++
-				fe.ahead += sealedSize << f.class
-			}
-			f.buf = fe.bufs[f.class].get()
+			fe.begin(f)
 			return f
 		}
 		fe.wake.Wait()
 	}
 	return nil
+}
+
+// begin takes a flight out of its queue, and its memory. Called with mu held.
+func (fe *fetcher) begin(f *flight) {
+	f.queue.Remove(f.place)
+	f.queue, f.place = nil, nil
+	f.refs++
+	fe.used += sealedSize << f.class
+	if f.ahead {
+		fe.flying++
+		fe.ahead += sealedSize << f.class
+	}
+	f.buf = fe.bufs[f.class].get()
 }
 
 // ready returns the first flight in turn if there is memory for it. Called with mu held.
@@ -284,10 +297,19 @@ func (fe *fetcher) ready() *flight {
 	return f
 }
 
+// flyOwn is fly in a Read's goroutine, which goes no further than the Read's context.
+func (fe *fetcher) flyOwn(ctx context.Context, f *flight) {
+	defer fe.wg.Done()
+	both, cancel := context.WithCancel(fe.ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	fe.fly(both, f)
+}
+
 // fly fetches a flight, tells those who wait, and puts on disk what came.
-func (fe *fetcher) fly(f *flight) {
+func (fe *fetcher) fly(ctx context.Context, f *flight) {
 	c := fe.c
-	ctx, cancel := context.WithTimeout(fe.ctx, fe.timeout)
+	ctx, cancel := context.WithTimeout(ctx, fe.timeout)
 	err := c.source.Fetch(ctx, f.ref, f.first, f.n, (*f.buf)[:f.n*sealedSize])
 	if err != nil {
 		err = fe.failure(ctx, f, err)

@@ -118,8 +118,11 @@ func (r *reading) open(i int, sealed []byte) error {
 // now, or read-ahead failed to get them, which says little about a smaller fetch.
 func (r *reading) fetch(ctx context.Context, missing []int, try int) (again []int, err error) {
 	c := r.c
-	w, again := c.fetch.join(r.ref, missing, try)
+	w, again, own := c.fetch.join(r.ref, missing, try)
 	defer w.leave()
+	for _, f := range own {
+		c.fetch.flyOwn(ctx, f)
+	}
 	for len(w.flights) > 0 {
 		select {
 		case f := <-w.came:
@@ -132,7 +135,11 @@ func (r *reading) fetch(ctx context.Context, missing []int, try int) (again []in
 					err = r.openFetched(i, f.sealed(i))
 				}
 			}
-			ahead := f.err != nil && f.ahead
+			if err != nil && f.owner == w && ctx.Err() != nil {
+				return nil, stopped("read content", r.ref.Object, ctx.Err())
+			}
+			// That read-ahead failed, or another Read gave up, says little about this one.
+			ahead := f.err != nil && (f.ahead || f.owner != nil && f.owner != w)
 			first, last := f.first, f.first+f.n-1
 			w.done(f, err != nil)
 			if ahead && try == 0 {

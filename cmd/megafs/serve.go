@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"megafs/cmd/megafs/control"
 	"megafs/fs"
 	"megafs/fs/volume"
@@ -130,7 +132,7 @@ func (x *served) open(ctx context.Context, log *slog.Logger) error {
 	var none [16]byte // the folders are a machine's own; their keys need not differ by device, which may change its name
 	x.volume, err = volume.Open(ctx, volume.Options{
 		Remote: x.vault, Register: x.vault.Register, StateDir: p.State, CacheDir: p.Cache, CacheSize: s.CacheSize, JournalSize: s.JournalSize,
-		Memory: s.Memory, LocalStore: !s.CacheGiven, FsyncRemote: s.FsyncRemote, ReadOnly: s.ReadOnly, Log: log,
+		Memory: s.Memory, LocalStore: !s.CacheGiven && localDisk(p.Dir), FsyncRemote: s.FsyncRemote, ReadOnly: s.ReadOnly, Log: log,
 		Keys: volume.Keys{Journal: k.Local("journal", none), Tree: k.Local("tree", none), Cache: k.Local("cache", none)},
 		Changed: func(c []volume.Change) {
 			if srv := x.server.Load(); srv != nil {
@@ -214,4 +216,19 @@ func (x *served) handler() control.Handler {
 		Waits: func(r control.Request) bool { return r.Op == opSync },
 		Fail:  func(err error) *control.Failure { return &control.Failure{Text: err.Error(), Code: exitCode(err)} },
 	}
+}
+
+// localDisk reports whether a folder is on a disk of this machine, as far as that can be told: then its files are as near as those of a cache would
+// be, and answer or fail without our waiting for a network.
+func localDisk(dir string) bool {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return false // away, now at least
+	}
+	switch uint32(st.Type) {
+	case unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC, unix.V9FS_MAGIC,
+		unix.AFS_SUPER_MAGIC, unix.AFS_FS_MAGIC, unix.CODA_SUPER_MAGIC, unix.CEPH_SUPER_MAGIC, unix.OCFS2_SUPER_MAGIC:
+		return false
+	}
+	return true
 }

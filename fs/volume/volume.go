@@ -95,7 +95,7 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	}
 	v.cache, err = cache.Open(cache.Options{
 		Dir: sub(o.CacheDir, "blocks"), Key: o.Keys.Cache, Limit: o.CacheSize, Memory: o.Memory / 4,
-		Admit: !o.LocalStore, Source: o.Remote, Log: o.Log,
+		Admit: !o.LocalStore, Near: o.LocalStore, Source: o.Remote, Log: o.Log,
 	})
 	if err != nil {
 		return nil, err
