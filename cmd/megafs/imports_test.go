@@ -20,8 +20,9 @@ var layers = map[string][]string{
 	"fs/journal":           {"remote"},
 	"fs/tree":              {"remote", "remote/wire", "remote/extent"},
 	"fs/writeback":         {"remote", "fs/tree", "fs/journal", "cache"},
-	"fs/volume":            {"remote", "remote/wire", "fs/tree", "fs/journal", "fs/writeback", "cache"},
-	"fs":                   {"remote", "fs/volume"},
+	"fs/acl":               {},
+	"fs/volume":            {"remote", "remote/wire", "fs/acl", "fs/tree", "fs/journal", "fs/writeback", "cache"},
+	"fs":                   {"remote", "fs/acl", "fs/volume"},
 }
 
 // TestImportsPointDownwards holds the packages against the layers.
