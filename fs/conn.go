@@ -21,12 +21,13 @@ type conn struct {
 	readTimeout time.Duration
 	grace       time.Duration
 
-	known known
-	files table[Handle]
-	dirs  table[*dir]
-	inval *invalidator
-	short atomic.Int64 // until when, in Unix nanoseconds, TTLs are short; 0 is never
-	going atomic.Bool  // being unmounted: whoever is interrupted gives in at once
+	known    known
+	files    table[Handle]
+	dirs     table[*dir]
+	inval    *invalidator
+	short    atomic.Int64 // until when, in Unix nanoseconds, TTLs are short; 0 is never
+	going    atomic.Bool  // being unmounted: whoever is interrupted gives in at once
+	extXattr bool         // requests to set an xattr have flags of FUSE's
 }
 
 var _ fuse.RawFileSystem = (*conn)(nil)
@@ -36,6 +37,11 @@ func newConn(v Volume, readTimeout, grace time.Duration, log *slog.Logger) *conn
 	c.known.init()
 	c.inval = newInvalidator(c)
 	return c
+}
+
+// Init is called before the first request.
+func (c *conn) Init(s *fuse.Server) {
+	c.extXattr = s.KernelSettings().Flags64()&fuse.CAP_SETXATTR_EXT != 0
 }
 
 // String is the mount's default subtype.
@@ -51,8 +57,8 @@ func (c *conn) OnUnmount() {
 // forget gives back a pin of the volume that no reply was made of.
 func (c *conn) forget(ino remote.Ino) { c.vol.Forget(ino, 1) }
 
-func caller(h *fuse.InHeader) volume.Caller {
-	return volume.Caller{UID: h.Uid, GID: h.Gid, PID: h.Pid}
+func caller(h *fuse.InHeader, umask uint32) volume.Caller {
+	return volume.Caller{UID: h.Uid, GID: h.Gid, PID: h.Pid, Umask: uint16(umask & 0o777)}
 }
 
 // background is the context of requests that answer from local state or change something: nothing ends them early.

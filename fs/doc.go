@@ -12,8 +12,10 @@
 // changed it: that an open which cut a file took setuid or setgid away, and that an append came to lie elsewhere than the
 // kernel thought the file's end was.
 //
-// Names, modes, sticky bits and umask are checked by the kernel (default_permissions is always on), with one gap: a file
-// that CREATE finds there already was never checked, so CREATE answers ESTALE and the kernel looks again.
+// Names, modes, sticky bits and access control lists are checked by the kernel (default_permissions is always on), with one gap: a file
+// that CREATE finds there already was never checked, so CREATE answers ESTALE and the kernel looks again. The umask comes with
+// the request, because it counts only where the directory has no default list; that setgid goes when somebody outside the group
+// sets a list, the kernel says with the request. It keeps lists until the inode is invalidated.
 //
 // # Goroutines and locks
 //
@@ -35,7 +37,7 @@
 //
 // # Not supported
 //
-// POSIX ACLs and file capabilities (EOPNOTSUPP; mounts are nosuid), ioctls (ENOTTY), locks that other machines see (flock and
+// File capabilities (EOPNOTSUPP; mounts are nosuid), ioctls (ENOTTY), locks that other machines see (flock and
 // fcntl locks hold on one machine), export over NFS, the kernel's write-back cache, poll. Reading does not change atime.
 // sync(2) and syncfs(2) do not reach a FUSE file system like this one; fsync(2) does. The name .go-fuse-epoll-hack can't
 // exist in the root. Times lie between the years 1677 and 2262; others are moved to the nearest. ".." has no inode

@@ -14,7 +14,7 @@ import (
 // one checks permissions.
 func (c *conn) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	defer c.enter(opCreate).leave()
-	s, err := c.vol.Make(background, remote.Ino(in.NodeId), name, remote.File, uint16(in.Mode&0o7777), 0, "", caller(&in.InHeader))
+	s, err := c.vol.Make(background, remote.Ino(in.NodeId), name, remote.File, uint16(in.Mode&0o7777), 0, "", caller(&in.InHeader, in.Umask))
 	switch {
 	case remote.Is(err, remote.Exist) && in.Flags&syscall.O_EXCL == 0:
 		return stale
@@ -26,7 +26,7 @@ func (c *conn) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, ou
 
 func (c *conn) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
 	defer c.enter(opTmpfile).leave()
-	s, err := c.vol.Tmpfile(background, remote.Ino(in.NodeId), uint16(in.Mode&0o7777), caller(&in.InHeader))
+	s, err := c.vol.Tmpfile(background, remote.Ino(in.NodeId), uint16(in.Mode&0o7777), caller(&in.InHeader, in.Umask))
 	if err != nil {
 		return c.change(err)
 	}

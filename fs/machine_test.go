@@ -149,8 +149,10 @@ func run(t testing.TB, dir string, uid uint32, name string, args ...string) (str
 	if _, err := exec.LookPath(name); err != nil {
 		t.Skipf("needs %s", name)
 	}
-	cmd := exec.Command(name, args...)
-	cmd.Dir = dir
+	// Between fork and exec a child of this process must not need an answer from a mount of this process: nothing of it can be
+	// stopped meanwhile, and what answers may have to wait for all that is to be stopped. So the shell goes to the directory.
+	cmd := exec.Command("/bin/sh", append([]string{"-c", `cd "$0" && exec "$@"`, dir, name}, args...)...)
+	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1",
 		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b")
 	if uid != 0 {

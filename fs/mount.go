@@ -101,9 +101,11 @@ func serve(o Options, how *attachment, dir string, fd int) (*Server, error) {
 		DisableSplice:            true,
 		ExplicitDataCacheControl: true,
 		EnableSymlinkCaching:     true,
+		EnableAcl:                true,
 		PanicHandler:             c.panicked,
-		ExtraCapabilities:        fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO,
-		DisabledCapabilities:     fuse.CAP_PASSTHROUGH | fuse.CAP_WRITEBACK_CACHE,
+		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO |
+			fuse.CAP_DONT_MASK | fuse.CAP_SETXATTR_EXT,
+		DisabledCapabilities: fuse.CAP_PASSTHROUGH | fuse.CAP_WRITEBACK_CACHE,
 	})
 	if err != nil {
 		device.Close()

@@ -113,9 +113,9 @@ func (c *conn) Readlink(cancel <-chan struct{}, in *fuse.InHeader) ([]byte, fuse
 	return []byte(target), c.status(err)
 }
 
-// create makes an inode under a name. Bits of the umask are gone from mode already.
-func (c *conn) create(in *fuse.InHeader, name string, t remote.Type, mode, rdev uint32, target string, out *fuse.EntryOut) fuse.Status {
-	s, err := c.vol.Make(background, remote.Ino(in.NodeId), name, t, uint16(mode&0o7777), rdev, target, caller(in))
+// create makes an inode under a name.
+func (c *conn) create(in *fuse.InHeader, name string, t remote.Type, mode, umask, rdev uint32, target string, out *fuse.EntryOut) fuse.Status {
+	s, err := c.vol.Make(background, remote.Ino(in.NodeId), name, t, uint16(mode&0o7777), rdev, target, caller(in, umask))
 	if err != nil {
 		return c.change(err)
 	}
@@ -129,17 +129,17 @@ func (c *conn) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, out 
 	if t == 0 || t == remote.Dir || t == remote.Symlink {
 		return fuse.EINVAL
 	}
-	return c.create(&in.InHeader, name, t, in.Mode, in.Rdev, "", out)
+	return c.create(&in.InHeader, name, t, in.Mode, in.Umask, in.Rdev, "", out)
 }
 
 func (c *conn) Mkdir(cancel <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
 	defer c.enter(opMkdir).leave()
-	return c.create(&in.InHeader, name, remote.Dir, in.Mode, 0, "", out)
+	return c.create(&in.InHeader, name, remote.Dir, in.Mode, in.Umask, 0, "", out)
 }
 
 func (c *conn) Symlink(cancel <-chan struct{}, in *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
 	defer c.enter(opSymlink).leave()
-	return c.create(in, name, remote.Symlink, 0o777, 0, target, out)
+	return c.create(in, name, remote.Symlink, 0o777, 0, 0, target, out)
 }
 
 func (c *conn) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
@@ -167,7 +167,7 @@ func (c *conn) Rename(cancel <-chan struct{}, in *fuse.RenameIn, from, to string
 	if in.Flags&^(volume.RenameNoReplace|volume.RenameExchange|volume.RenameWhiteout) != 0 {
 		return fuse.EINVAL
 	}
-	return c.change(c.vol.Rename(background, remote.Ino(in.NodeId), from, remote.Ino(in.Newdir), to, in.Flags, caller(&in.InHeader)))
+	return c.change(c.vol.Rename(background, remote.Ino(in.NodeId), from, remote.Ino(in.Newdir), to, in.Flags, caller(&in.InHeader, 0)))
 }
 
 func (c *conn) StatFs(cancel <-chan struct{}, in *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {

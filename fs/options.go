@@ -35,7 +35,7 @@ var flagWords = []struct {
 }
 
 // ignored are options that hold anyway or that only fstab's readers care about.
-var ignored = []string{"defaults", "default_permissions", "relatime", "auto", "noauto", "user", "nouser", "users", "_netdev", "nofail"}
+var ignored = []string{"defaults", "default_permissions", "acl", "relatime", "auto", "noauto", "user", "nouser", "users", "_netdev", "nofail"}
 
 // parse checks the options. Programs with other rights never come from the vault (nosuid), nor do devices (nodev), and modes
 // are always the kernel's to check: no option turns these off.

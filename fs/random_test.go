@@ -38,6 +38,7 @@ func TestRandom(t *testing.T) {
 	t.Logf("-seed %d -steps %d", *seed, *steps)
 	m := mount(t, remotetest.NewStore(), nil)
 	sides := []*side{{dir: m.dir}, {dir: t.TempDir()}}
+	aclDisk(t)
 	r := rand.New(rand.NewPCG(*seed, 1))
 	t.Cleanup(func() {
 		for _, s := range sides {
@@ -128,7 +129,7 @@ func step(r *rand.Rand, open int) (string, func(*side) string) {
 		return fmt.Sprintf("descriptor %d: %s", i, what), func(s *side) string { return result(f(s.fds[i])) }
 	}
 	none := func(err error) (any, error) { return "ok", err }
-	switch r.IntN(25) {
+	switch r.IntN(27) {
 	case 0, 1:
 		flags := []int{unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR}[r.IntN(3)]
 		for _, f := range []int{unix.O_CREAT, unix.O_CREAT, unix.O_EXCL, unix.O_TRUNC, unix.O_APPEND, unix.O_NOFOLLOW, unix.O_DIRECTORY} {
@@ -195,6 +196,14 @@ func step(r *rand.Rand, open int) (string, func(*side) string) {
 				list = append(list, sum(buf[:max(0, n)]))
 			}
 			return list, errors2(err, unix.Removexattr(s.at(a), "user."+filepath.Base(b)))
+		})
+	case 24, 25:
+		name, list, value := randomList(r)
+		return onPath(fmt.Sprintf("set %s of %s to %v", name, a, list), func(s *side) (any, error) {
+			if list == nil {
+				return none(unix.Removexattr(s.at(a), name))
+			}
+			return none(unix.Setxattr(s.at(a), name, value, 0))
 		})
 	case 21:
 		return onPath("list "+a, func(s *side) (any, error) {

@@ -4,14 +4,17 @@ import (
 	"strings"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
+	"megafs/fs/acl"
+	"megafs/fs/volume"
 	"megafs/remote"
 )
 
-// refused are extended attributes that are no data but ask a file system to act, which this one can't: access control lists
-// that nobody would apply, and capabilities that a nosuid mount never grants and that would have to vanish at each write.
+// refused are extended attributes that are no data but ask a file system to act, which this one can't: capabilities
+// that a nosuid mount never grants and that would have to vanish at each write, and what system. has besides access control lists.
 func refused(name string) bool {
-	return strings.HasPrefix(name, "system.") || name == "security.capability"
+	return strings.HasPrefix(name, "system.") && !acl.Is(name) || name == "security.capability"
 }
 
 // give answers with a value, its size alone, or ERANGE, as getxattr(2) has it.
@@ -66,7 +69,11 @@ func (c *conn) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name string
 	if strings.HasSuffix(name, ".") {
 		return fuse.EINVAL // a namespace without a name
 	}
-	return c.change(c.vol.Setxattr(background, remote.Ino(in.NodeId), name, value, in.Flags))
+	flags := in.Flags & (unix.XATTR_CREATE | unix.XATTR_REPLACE)
+	if c.extXattr && in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID != 0 {
+		flags |= volume.XattrKillSetgid
+	}
+	return c.change(c.vol.Setxattr(background, remote.Ino(in.NodeId), name, value, flags))
 }
 
 func (c *conn) RemoveXAttr(cancel <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {

@@ -10,6 +10,7 @@ import (
 type Caller struct {
 	UID, GID uint32
 	PID      uint32
+	Umask    uint16
 }
 
 // Stat is what stat(2) tells of an inode.
@@ -66,8 +67,9 @@ type FS interface {
 	Lookup(ctx context.Context, parent remote.Ino, name string) (Stat, error)
 	Getattr(ctx context.Context, ino remote.Ino) (Stat, error)
 	Setattr(ctx context.Context, ino remote.Ino, s SetAttr) (Stat, error)
-	// Make makes an inode of any type under a new name; Exist if the name is there. mode has the permission bits, umask applied;
-	// setgid directories give their group on, and the bit to directories. target is a symlink's.
+	// Make makes an inode of any type under a new name; Exist if the name is there. mode has the permission bits, of which
+	// the directory's default access control list takes some away, or, without one, the umask; setgid directories give their group
+	// on, and the bit to directories. target is a symlink's.
 	Make(ctx context.Context, parent remote.Ino, name string, t remote.Type, mode uint16, rdev uint32, target string, c Caller) (Stat, error)
 	// Tmpfile makes a file without a name in the directory's file system.
 	Tmpfile(ctx context.Context, parent remote.Ino, mode uint16, c Caller) (Stat, error)
@@ -83,7 +85,7 @@ type FS interface {
 	// Open opens a file. Handles are closed with Close; trunc cuts it to nothing first.
 	Open(ctx context.Context, ino remote.Ino, write, trunc bool) (*Handle, error)
 	Getxattr(ctx context.Context, ino remote.Ino, name string) ([]byte, error)
-	// Setxattr flags are those of setxattr(2): 1 create, 2 replace.
+	// Setxattr flags are those of setxattr(2): 1 create, 2 replace; and XattrKillSetgid. Setting an access control list sets the mode.
 	Setxattr(ctx context.Context, ino remote.Ino, name string, value []byte, flags uint32) error
 	Listxattr(ctx context.Context, ino remote.Ino) ([]string, error)
 	Removexattr(ctx context.Context, ino remote.Ino, name string) error

@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 
+	"megafs/fs/acl"
 	"megafs/remote"
 )
 
@@ -82,8 +83,11 @@ func (v *Volume) Getxattr(ctx context.Context, ino remote.Ino, name string) ([]b
 	if err != nil {
 		return nil, err
 	}
-	if n.Xattrs == 0 {
+	switch {
+	case n.Xattrs == 0:
 		return nil, remote.E("get xattr", obj(ino), remote.NoAttr, nil)
+	case acl.Is(name):
+		return v.getACL(n, name)
 	}
 	return v.tree.Xattr(ino, name)
 }
@@ -101,6 +105,8 @@ func (v *Volume) Listxattr(ctx context.Context, ino remote.Ino) ([]string, error
 const (
 	xattrCreate  = 1
 	xattrReplace = 2
+	// XattrKillSetgid is not one of setxattr(2)'s: an access list is set by somebody outside the file's group.
+	XattrKillSetgid = 1 << 16
 )
 
 // Setxattr implements FS.
@@ -113,6 +119,13 @@ func (v *Volume) Setxattr(ctx context.Context, ino remote.Ino, name string, valu
 	case len(value) > remote.MaxXattr:
 		return remote.E("set xattr", obj(ino), remote.TooLarge, nil)
 	}
+	var list acl.List
+	if acl.Is(name) {
+		var err error
+		if list, err = parseACL(ino, value); err != nil {
+			return err
+		}
+	}
 	if err := v.writable(ctx, int64(len(value))); err != nil {
 		return err
 	}
@@ -123,7 +136,8 @@ func (v *Volume) Setxattr(ctx context.Context, ino remote.Ino, name string, valu
 		return err
 	}
 	_, err = v.tree.Xattr(ino, name)
-	switch there := err == nil; {
+	there := err == nil
+	switch {
 	case err != nil && !remote.Is(err, remote.NoAttr):
 		return err
 	case there && flags&xattrCreate != 0:
@@ -143,6 +157,13 @@ func (v *Volume) Setxattr(ctx context.Context, ino remote.Ino, name string, valu
 			return remote.E("set xattr", obj(ino), remote.NoSpace, nil)
 		}
 	}
+	if list != nil {
+		ops, err := v.aclOps(n, name, list, there, flags&XattrKillSetgid != 0)
+		if err != nil {
+			return err
+		}
+		return v.change(ops...)
+	}
 	return v.change(ctimed(n, v.now()), remote.Op{Kind: remote.OpXattr, Ino: ino, Name: name, Value: append([]byte{}, value...)})
 }
 
@@ -158,6 +179,9 @@ func (v *Volume) Removexattr(ctx context.Context, ino remote.Ino, name string) e
 		return err
 	}
 	if _, err := v.tree.Xattr(ino, name); err != nil {
+		if acl.Is(name) && n.Type != remote.Symlink && remote.Is(err, remote.NoAttr) {
+			return nil // every file has an access list, and one without a list of its own is what was asked for
+		}
 		return err
 	}
 	return v.change(ctimed(n, v.now()), remote.Op{Kind: remote.OpNoXattr, Ino: ino, Name: name})

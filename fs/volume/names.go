@@ -204,11 +204,15 @@ func (v *Volume) Make(ctx context.Context, parent remote.Ino, name string, t rem
 	case remote.CharDev, remote.BlockDev:
 		a.Rdev = rdev
 	}
+	lists, err := v.inherit(dir, ino, &a, c.Umask)
+	if err != nil {
+		return Stat{}, err
+	}
 	v.tree.Pin(ino, 1)
-	err = v.change(
-		remote.Op{Kind: remote.OpNode, Ino: ino, Attr: a},
-		remote.Op{Kind: remote.OpLink, Ino: ino, Parent: parent, Name: name},
-		touched(dir, a.Mtime))
+	err = v.change(append([]remote.Op{
+		{Kind: remote.OpNode, Ino: ino, Attr: a},
+		{Kind: remote.OpLink, Ino: ino, Parent: parent, Name: name},
+		touched(dir, a.Mtime)}, lists...)...)
 	return v.pinned(ino, err)
 }
 
@@ -240,8 +244,13 @@ func (v *Volume) Tmpfile(ctx context.Context, parent remote.Ino, mode uint16, c 
 	if err != nil {
 		return Stat{}, err
 	}
+	a := v.inode(dir, remote.File, mode, c)
+	lists, err := v.inherit(dir, ino, &a, c.Umask)
+	if err != nil {
+		return Stat{}, err
+	}
 	v.tree.Pin(ino, 1)
-	err = v.change(remote.Op{Kind: remote.OpNode, Ino: ino, Attr: v.inode(dir, remote.File, mode, c)})
+	err = v.change(append([]remote.Op{{Kind: remote.OpNode, Ino: ino, Attr: a}}, lists...)...)
 	if err == nil {
 		v.handleMu.Lock()
 		v.nameable[ino] = true
