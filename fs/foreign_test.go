@@ -110,8 +110,18 @@ func TestForeignChangeOfAnOpenFile(t *testing.T) {
 	eventually(t, "the open file shows the change", func() bool { return read() == want })
 }
 
-// TestForeignOverflow: when more changes than the queue holds, nothing old is seen all the same.
+// TestForeignOverflow: when more changes than the queue holds, or than the volume keeps count of, nothing old is seen all the same.
 func TestForeignOverflow(t *testing.T) {
+	var many []volume.Change
+	for i := range 100 {
+		many = append(many, volume.Change{Ino: remote.Ino(i + 100)})
+		many = append(many, volume.Change{Parent: remote.Root, Name: fmt.Sprint("other", i)})
+	}
+	t.Run("queue", func(t *testing.T) { overflowed(t, many) })
+	t.Run("volume", func(t *testing.T) { overflowed(t, []volume.Change{{}}) })
+}
+
+func overflowed(t *testing.T, changes []volume.Change) {
 	m := mount(t, remotetest.NewStore(), nil)
 	m.write("f", "one")
 	if m.read("f") != "one" {
@@ -131,12 +141,7 @@ func TestForeignOverflow(t *testing.T) {
 	m.c.inval.mu.Lock()
 	m.c.inval.most = 10
 	m.c.inval.mu.Unlock()
-	var many []volume.Change
-	for i := range 100 {
-		many = append(many, volume.Change{Ino: remote.Ino(i + 100)})
-		many = append(many, volume.Change{Parent: remote.Root, Name: fmt.Sprint("other", i)})
-	}
-	m.Changed(many)
+	m.Changed(changes)
 	eventually(t, "the new name is seen", func() bool { _, err := os.Stat(m.path("new")); return err == nil })
 	eventually(t, "the old name is gone", func() bool { _, err := os.Stat(m.path("f")); return os.IsNotExist(err) })
 	if n := m.Stats().Overflows; n != 1 {

@@ -77,7 +77,7 @@ func (v *invalidator) add(changes []volume.Change) {
 				v.inodes[ch.Parent] = false // its times and links
 			}
 		}
-		if len(v.inodes)+len(v.names) > v.most {
+		if ch == (volume.Change{}) || len(v.inodes)+len(v.names) > v.most {
 			v.reset()
 			v.all = true
 			v.overflows.Add(1)

@@ -60,8 +60,7 @@ func TestNeverAHang(t *testing.T) {
 // TestKill: a program that waits for the store can be ended, and meanwhile everything else is answered.
 func TestKill(t *testing.T) {
 	m, waits := mountStuck(t, time.Hour)
-	cmd := exec.Command("sh", "-c", "trap : URG; read x <f") // what is read in the shell itself
-	cmd.Dir = m.dir
+	cmd := exec.Command("sh", "-c", `trap : URG; read x <"$0"`, m.path("f")) // what is read in the shell itself
 	must(t, cmd.Start())
 	<-waits
 	if _, err := os.ReadDir(m.dir); err != nil {

@@ -52,7 +52,8 @@ const (
 	RenameWhiteout  = 4
 )
 
-// Change tells the kernel's face what somebody else changed, so that it can drop what the kernel keeps.
+// Change tells the kernel's face what somebody else changed, so that it can drop what the kernel keeps. The zero Change says that
+// it may be anything.
 type Change struct {
 	Ino     remote.Ino // attributes or content of this inode changed; Content says which
 	Content bool
