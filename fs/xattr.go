@@ -13,8 +13,14 @@ import (
 
 // refused are extended attributes that are no data but ask a file system to act, which this one can't: capabilities
 // that a nosuid mount never grants and that would have to vanish at each write, and what system. has besides access control lists.
+// And those of no class, for nobody said who may see and set them.
 func refused(name string) bool {
-	return strings.HasPrefix(name, "system.") && !acl.Is(name) || name == "security.capability"
+	class, _, _ := strings.Cut(name, ".")
+	switch class {
+	case "user", "trusted", "security":
+		return name == "security.capability"
+	}
+	return !acl.Is(name)
 }
 
 // give answers with a value, its size alone, or ERANGE, as getxattr(2) has it.
@@ -56,6 +62,9 @@ func (c *conn) ListXAttr(cancel <-chan struct{}, in *fuse.InHeader, dest []byte)
 	}
 	var list []byte
 	for _, n := range names {
+		if in.Uid != 0 && strings.HasPrefix(n, "trusted.") {
+			continue // the kernel gives these to the system's administrator only, and does not want others to know of them
+		}
 		list = append(append(list, n...), 0)
 	}
 	return give(list, dest)
