@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -64,6 +66,23 @@ type base struct {
 	nodes  *lru.Cache[remote.Ino, Node]
 	names  *lru.Cache[nameKey, dirval]
 	bodies *lru.Cache[bodyKey, *extent.Map]
+	most   atomic.Pointer[map[uint32]remote.Ino] // of each device the largest inode number that the database may know; never changed, only replaced
+}
+
+// fresh reports whether the database surely knows nothing of an inode, nor names in it: its number is above all that it has had. Most of what is
+// looked up while a tree is made here is fresh.
+func (b *base) fresh(ino remote.Ino) bool {
+	d := ino.Device()
+	return d != 0 && ino > (*b.most.Load())[d]
+}
+
+// heed takes note of inode numbers that are about to get into the database. The caller holds the tree's lock for writing, or is the only one.
+func (b *base) heed(largest map[uint32]remote.Ino) {
+	m := maps.Clone(*b.most.Load())
+	for d, ino := range largest {
+		m[d] = max(m[d], ino)
+	}
+	b.most.Store(&m)
 }
 
 type dirval struct {
@@ -146,6 +165,7 @@ func tryBase(dir string, key []byte, memory int64) (*base, error) {
 // newBase makes a base of an open database.
 func newBase(db *badger.DB, memory int64) (*base, error) {
 	b := &base{db: db}
+	b.most.Store(&map[uint32]remote.Ino{})
 	entries := int(max(memory/2/600, 1024))
 	b.nodes, _ = lru.New[remote.Ino, Node](entries)
 	b.names, _ = lru.New[nameKey, dirval](entries)
@@ -195,6 +215,15 @@ func (b *base) start() error {
 	}
 	b.pos.Seq = binary.BigEndian.Uint64(p)
 	copy(b.pos.Hash[:], p[8:])
+	largest := map[uint32]remote.Ino{}
+	err = b.scan([]byte{keyMax}, func(key, v []byte) error {
+		largest[uint32(binary.BigEndian.Uint64(key[1:]))] = remote.Ino(binary.BigEndian.Uint64(v))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	b.heed(largest)
 	var orphans []remote.Ino
 	err = b.scan([]byte{keyOrphan}, func(key, _ []byte) error {
 		orphans = append(orphans, remote.Ino(binary.BigEndian.Uint64(key[1:])))
@@ -258,6 +287,9 @@ func (b *base) node(ino remote.Ino) (Node, bool, error) {
 	if n, ok := b.nodes.Get(ino); ok {
 		return n, n.Links > 0 || n.orphan, nil
 	}
+	if b.fresh(ino) {
+		return Node{}, false, nil
+	}
 	v, err := b.get(k(keyNode, uint64(ino)))
 	if err != nil || v == nil {
 		return Node{}, false, err
@@ -273,6 +305,9 @@ func (b *base) node(ino remote.Ino) (Node, bool, error) {
 func (b *base) lookup(parent remote.Ino, name string) (dirval, error) {
 	if d, ok := b.names.Get(nameKey{parent, name}); ok {
 		return d, nil
+	}
+	if b.fresh(parent) {
+		return dirval{}, nil
 	}
 	v, err := b.get(kname(parent, name))
 	if err != nil || v == nil {
@@ -297,6 +332,9 @@ func (b *base) body(ino remote.Ino, seg uint64) (*extent.Map, error) {
 	key := bodyKey{ino, seg}
 	if m, ok := b.bodies.Get(key); ok {
 		return m, nil
+	}
+	if b.fresh(ino) {
+		return &extent.Map{}, nil
 	}
 	v, err := b.get(k(keyBody, uint64(ino), seg))
 	if err != nil {

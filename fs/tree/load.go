@@ -38,9 +38,13 @@ func (t *Tree) absorb(b remote.Batch) error {
 	s.versioned = max(b.Pos.Seq, 1)
 	s.bulk = bulk
 	w := t.base.writer()
-	largest := map[uint32]remote.Ino{}
+	largest, seen := map[uint32]remote.Ino{}, map[uint32]remote.Ino{}
 	for i := range b.Ops {
 		op := &b.Ops[i]
+		for _, ino := range []remote.Ino{op.Ino, op.Parent} {
+			d := ino.Device()
+			seen[d] = max(seen[d], ino)
+		}
 		if op.Kind == remote.OpDevice {
 			w.set(k(keyDevice, uint64(op.Number)), append([]byte(nil), op.Device[:]...))
 			continue
@@ -58,6 +62,7 @@ func (t *Tree) absorb(b remote.Batch) error {
 			return err
 		}
 	}
+	t.base.heed(seen)
 	if err := s.write(w, t.pinned); err != nil {
 		return err
 	}

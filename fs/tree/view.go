@@ -119,6 +119,9 @@ func (v view) xattr(ino remote.Ino, name string) ([]byte, error) {
 			}
 		}
 	}
+	if v.base.fresh(ino) {
+		return nil, nil
+	}
 	return v.base.get(kxattr(ino, name))
 }
 

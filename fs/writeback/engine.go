@@ -249,7 +249,7 @@ func (e *Engine) hurry() bool {
 	urgent := e.urgent > 0
 	e.mu.Unlock()
 	s := e.o.Journal.Stat()
-	return urgent || s.Used > s.Limit/4 || e.o.Tree.Dirty() > maxDirty/4
+	return urgent || s.Used > s.Limit/2 || e.o.Tree.Dirty() > maxDirty/4
 }
 
 // round sends what has settled. It returns how long to wait before the next one may begin.

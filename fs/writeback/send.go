@@ -213,8 +213,8 @@ func (e *Engine) snapshot(ctx context.Context) error {
 	return e.o.Tree.Apply(remote.Batch{Pos: pos})
 }
 
-// Admit slows a writer of n bytes down so that the journal is never found full as long as the remote takes anything: freely below half,
-// then ever slower, and at the end waiting for room. It fails with NoSpace when nothing was sent for a while.
+// Admit slows a writer of n bytes down so that the journal is never found full as long as the remote takes anything: freely below five
+// eighths, an eighth above where the engine begins to send all there is; then ever slower, and at the end waiting for room. It fails with NoSpace when nothing was sent for a while.
 func (e *Engine) Admit(ctx context.Context, n int64) error {
 	const patience = 30 * time.Second
 	var waited time.Duration
@@ -222,7 +222,8 @@ func (e *Engine) Admit(ctx context.Context, n int64) error {
 		s := e.o.Journal.Stat()
 		room := e.o.Journal.Room()
 		crowded := e.o.Tree.Dirty() > maxDirty
-		if s.Used < s.Limit/2 && room > n+reserve && !crowded {
+		free := s.Limit / 8 * 5
+		if s.Used < free && room > n+reserve && !crowded {
 			return nil
 		}
 		e.mu.Lock()
@@ -230,8 +231,8 @@ func (e *Engine) Admit(ctx context.Context, n int64) error {
 		e.mu.Unlock()
 		e.Kick()
 		if room > n+reserve+s.Limit/16 && !crowded {
-			// A share of what sending these bytes takes, growing with the fill: 0 at half, some 50 ms a MiB when nearly full.
-			full := float64(s.Used-s.Limit/2) / float64(s.Limit/2)
+			// A share of what sending these bytes takes, growing with the fill: 0 at first, some 50 ms a MiB when nearly full.
+			full := float64(s.Used-free) / float64(s.Limit-free)
 			pause := time.Duration(full * float64(n) / (1 << 20) * float64(50*time.Millisecond))
 			if pause < time.Millisecond {
 				return nil
