@@ -179,7 +179,7 @@ func (e *enumeration) live(c *crasher, from *image, x *index, script string, m *
 		l.tapAll()
 	}
 	l.run(script)
-	l.disk.tap, l.store.tap = nil, nil
+	l.tapNone()
 	l.close()
 	if err := e.abandoned(c, l.images, script, dbs[1]); err != nil {
 		c.t.Error(err)

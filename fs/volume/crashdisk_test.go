@@ -13,10 +13,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"megafs/remote"
 	"megafs/remote/blob"
 )
 
@@ -41,6 +43,9 @@ type dirOp struct {
 	file     *inodeOf
 }
 
+// tapFunc is called before a call, and what it returns afterwards. torn, if not nil, makes the call take place in part.
+type tapFunc func(call, name string, torn func(*rand.Rand)) (after func())
+
 // crashDisk is the journal's disk: one folder, of which power cuts can be imagined at any call. Unlike vfs.MemFS it tells what a power cut
 // leaves in an order of its own, so that a seed repeats it, and it can lose a removal or a renaming that was not synced.
 type crashDisk struct {
@@ -48,9 +53,8 @@ type crashDisk struct {
 	mu     sync.Mutex
 	names  map[string]*inodeOf
 	safe   map[string]*inodeOf
-	undone []dirOp // since the folder was synced
-	// tap is called before each call that changes anything, and what it returns afterwards. torn, if not nil, makes the call take place in part.
-	tap func(call, name string, torn func(*rand.Rand)) (after func())
+	undone []dirOp                 // since the folder was synced
+	tap    atomic.Pointer[tapFunc] // around each call that changes anything; nil: none
 }
 
 func newCrashDisk() *crashDisk {
@@ -121,8 +125,8 @@ func (d *crashDisk) fingerprint(h *maphash.Hash) {
 
 func (d *crashDisk) call(call, name string, torn func(*rand.Rand), do func()) {
 	after := func() {}
-	if d.tap != nil {
-		after = d.tap(call, name, torn)
+	if tap := d.tap.Load(); tap != nil {
+		after = (*tap)(call, name, torn)
 	}
 	d.mu.Lock()
 	do()
@@ -305,21 +309,22 @@ func (f *crashFile) Stat() (vfs.FileInfo, error) { return nil, errors.ErrUnsuppo
 // tapStore calls tap before each call, and what that returns afterwards.
 type tapStore struct {
 	*blob.MemStore
-	tap func(call, name string) (after func())
-	off error // what every call fails with
+	tap atomic.Pointer[tapFunc]
+	off atomic.Bool // nobody answers
 }
 
 func (s *tapStore) around(call, name string, do func() error) error {
-	if s.off != nil {
-		return s.off
+	if s.off.Load() {
+		return remote.E(call, name, remote.Unreachable, errors.New("on purpose"))
 	}
-	if s.tap == nil {
+	tap := s.tap.Load()
+	if tap == nil {
 		return do()
 	}
 	if h, _, ok := strings.Cut(name, "/"); ok && (h == "o" || h == "s") {
 		name = h // the rest is drawn by chance
 	}
-	defer s.tap(call, name)()
+	defer (*tap)(call, name, nil)()
 	return do()
 }
 

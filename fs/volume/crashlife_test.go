@@ -227,8 +227,18 @@ func (l *life) see(data bool) (string, error) {
 
 // tapAll has every call of the life's disk and store looked at from now on.
 func (l *life) tapAll() {
-	l.disk.tap = func(call, name string, torn func(*rand.Rand)) func() { return l.tap("j."+call, name, torn) }
-	l.store.tap = func(call, name string) func() { return l.tap("s."+call, name, nil) }
+	tap := func(prefix string) *tapFunc {
+		var f tapFunc = func(call, name string, torn func(*rand.Rand)) func() { return l.tap(prefix+call, name, torn) }
+		return &f
+	}
+	l.disk.tap.Store(tap("j."))
+	l.store.tap.Store(tap("s."))
+}
+
+// tapNone ends that.
+func (l *life) tapNone() {
+	l.disk.tap.Store(nil)
+	l.store.tap.Store(nil)
 }
 
 // percents are the chances of what was not synced.
