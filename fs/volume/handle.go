@@ -104,6 +104,9 @@ func (v *Volume) read(ctx context.Context, ino remote.Ino, dst []byte, off uint6
 
 // ahead asks the cache for what will be read next.
 func (h *Handle) ahead(off uint64, n int) {
+	if h.v.o.LocalStore {
+		return // the kernel asks for several pieces at a time, and a local disk needs no more
+	}
 	node, err := h.v.tree.Node(h.ino)
 	if err != nil {
 		return
