@@ -193,9 +193,8 @@ func (h *history) step() {
 		h.catchUp(i)
 	case 7: // a batch of several parts, and the machine dies after the first; sometimes
 		h.catchUp(i)
-		parts := split(ops)
 		half := len(ops) / 2
-		parts = append(split(ops[:half+1]), split(ops[half+1:])...)
+		parts := append(split(ops[:half+1]), split(ops[half+1:])...)
 		for k, p := range parts {
 			p.part, p.parts = uint16(k), uint16(len(parts))
 		}
