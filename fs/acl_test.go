@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -152,6 +153,9 @@ func randomList(r *rand.Rand) (name string, l acl.List, value []byte) {
 func aclDisk(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
+	if _, err := exec.LookPath("setfacl"); err != nil {
+		t.Fatal(err) // scripts/test installs it
+	}
 	if out, err := run(t, dir, 0, "setfacl", "-m", "d:u:7:rwx", "."); err != nil {
 		t.Skipf("the disk has no access control lists: %s", out)
 	}

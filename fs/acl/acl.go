@@ -1,5 +1,3 @@
-// Package acl is about POSIX access control lists: how extended attributes carry them, what they mean for a mode, and how new
-// files come by them (IEEE 1003.1e draft 17, acl(5)). It knows neither inodes nor callers; the kernel is who checks permissions.
 package acl
 
 import (

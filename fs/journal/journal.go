@@ -161,11 +161,11 @@ func (j *Journal) appended(s *segment) {
 // write seals a record and writes it to the end of s. mu is held.
 func (j *Journal) write(s *segment, h head, parts ...[]byte) error {
 	j.buf = s.seal(j.buf, s.end, h, parts)
-	return j.put(s, j.buf)
+	return j.put(s, j.buf, 1)
 }
 
-// put writes sealed records to the end of s and counts them as one. mu is held.
-func (j *Journal) put(s *segment, sealed []byte) error {
+// put writes n sealed records to the end of s. mu is held.
+func (j *Journal) put(s *segment, sealed []byte, n int) error {
 	if _, err := s.f.WriteAt(sealed, s.end); err != nil {
 		// The nonces are spent: whatever comes next goes to another segment.
 		s.full = true
@@ -176,7 +176,7 @@ func (j *Journal) put(s *segment, sealed []byte) error {
 	}
 	s.end += int64(len(sealed))
 	s.dirty = true
-	j.written++
+	j.written += uint64(n)
 	return nil
 }
 

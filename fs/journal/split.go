@@ -106,10 +106,9 @@ func (j *Journal) writeGroup(g *group) error {
 		end := at + recordSize(int(r.Loc.Len))
 		s.seal(buf[at:end:end], s.end+at, head{int(r.Loc.Len), g.kind, r.Seq, j.durable}, g.parts[i][:])
 	})
-	if err := j.put(s, buf); err != nil {
+	if err := j.put(s, buf, len(g.records)); err != nil {
 		return err
 	}
-	j.written += uint64(len(g.records)) - 1 // put counts one
 	j.last = g.records[len(g.records)-1].Seq
 	s.last = j.last
 	j.appended(s)
