@@ -32,13 +32,14 @@ const (
 	keyOrphan = 'o' // ino: its last name is gone, but somebody had it open
 	keyDevice = 'v' // number -> device id
 	keyMax    = 'i' // device number -> largest inode number it ever had here
-	keyMeta   = 'm' // position; mark of a batch in progress
+	keyMeta   = 'm' // position; marks of a batch in progress, and of a base begun anew that did not reach the head yet
 )
 
 var (
 	metaPos  = []byte{keyMeta, 'p'}
 	metaBusy = []byte{keyMeta, 'b'}
 	metaForm = []byte{keyMeta, 'f'}
+	metaPart = []byte{keyMeta, 'h'}
 )
 
 // keyLife is how long badger seals with one data key. It must be less than the time since 1970, or badger takes the key it does not have
@@ -480,7 +481,7 @@ func (b *base) reset() error {
 	if err := b.db.DropAll(); err != nil {
 		return remote.E("empty the tree index", "", remote.IO, err)
 	}
-	return (&writer{b: b}).txn([]*badger.Entry{badger.NewEntry(metaForm, []byte{form}), badger.NewEntry(metaBusy, []byte{1})})
+	return (&writer{b: b}).txn([]*badger.Entry{badger.NewEntry(metaForm, []byte{form}), badger.NewEntry(metaBusy, []byte{1}), badger.NewEntry(metaPart, []byte{1})})
 }
 
 func (b *base) setPos(w *writer, p remote.Position) {

@@ -1,12 +1,38 @@
 package tree
 
 import (
+	"context"
 	"encoding/binary"
 	"sort"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"megafs/remote"
 	"megafs/remote/wire"
 )
+
+// Load brings the base to the head of a remote. It reports whether the base moved, on an error too.
+func (t *Tree) Load(ctx context.Context, r remote.Remote) (moved bool, err error) {
+	from := t.Position()
+	to, err := r.Load(ctx, from, t)
+	if err != nil {
+		return to != from, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	partial, err := t.base.get(metaPart)
+	if partial != nil && err == nil {
+		err = t.base.writer().txn([]*badger.Entry{{Key: metaPart}})
+	}
+	return to != from, err
+}
+
+// Partial reports whether the base was begun anew and never got to the head since: it is a state of the past, which this machine may have seen
+// go by long ago.
+func (t *Tree) Partial() (bool, error) {
+	partial, err := t.base.get(metaPart)
+	return partial != nil, err
+}
 
 // Reset implements remote.Sink: the base is emptied.
 func (t *Tree) Reset() error {

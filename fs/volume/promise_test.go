@@ -63,6 +63,65 @@ func TestP4Laundering(t *testing.T) {
 	}
 }
 
+// short is a remote that stops answering after some batches of a load.
+type short struct {
+	remote.Remote
+	left int
+}
+
+func (s *short) Load(ctx context.Context, from remote.Position, sink remote.Sink) (remote.Position, error) {
+	return s.Remote.Load(ctx, from, &shortSink{sink, s})
+}
+
+type shortSink struct {
+	remote.Sink
+	*short
+}
+
+func (s *shortSink) Apply(b remote.Batch) error {
+	if s.left == 0 {
+		return remote.E("load", "", remote.Unreachable, errors.New("on purpose"))
+	}
+	s.left--
+	return s.Sink.Apply(b)
+}
+
+// TestP1StoreLostWhileLoading: a machine that lost its tree, and whose store goes away in the midst of reading it anew, does not pass a state of the past
+// for the present one, in a later life neither. What it read is not read again.
+func TestP1StoreLostWhileLoading(t *testing.T) {
+	b := newBench(t)
+	for _, name := range []string{"a", "b", "c"} {
+		b.mk(remote.Root, name, remote.File)
+		b.drain()
+	}
+	b.Volume.Close(ctx)
+	n := len(b.store.Batches())
+	stateDir, cacheDir := t.TempDir(), t.TempDir() // a machine that only ever read
+	open := func(left int) error {
+		v, err := Open(ctx, Options{
+			Remote: &short{b.mem, left}, StateDir: stateDir, CacheDir: cacheDir, JournalSize: 64 << 20, LocalStore: true,
+			Poll: -1, Log: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			return err
+		}
+		defer v.Close(ctx)
+		_, err = v.Lookup(ctx, remote.Root, "c")
+		return err
+	}
+	for _, left := range []int{0, 1, n - 2, 0} {
+		if err := open(left); !remote.Is(err, remote.Unreachable) {
+			t.Fatalf("opened after %d more of %d batches: %v", left, n, err)
+		}
+	}
+	if err := open(1); err != nil {
+		t.Fatal("the rest:", err)
+	}
+	if err := open(0); err != nil {
+		t.Fatal("offline, with a tree that is known:", err)
+	}
+}
+
 // TestFsyncRemote has fsync wait for the remote: it returns when that has the bytes, and fails while that takes nothing.
 func TestFsyncRemote(t *testing.T) {
 	b := newBench(t)

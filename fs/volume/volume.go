@@ -154,20 +154,25 @@ func (v *Volume) stored() func(remote.Ref, []byte) {
 	return v.cache.Put
 }
 
-// catchUp brings the base to the remote's head. Without an answer it is content with a base that is no older than what the journal's note
-// says: the records before it may be gone.
+// catchUp brings the base to the remote's head. Without an answer it is content with a base that has been there once, and is no older than what the
+// journal's note says: the records before it may be gone.
 func (v *Volume) catchUp(ctx context.Context, l *log) error {
-	from := v.tree.Position()
-	_, err := v.o.Remote.Load(ctx, from, v.tree)
+	_, err := v.tree.Load(ctx, v.o.Remote)
 	if err == nil {
 		return nil
 	}
 	to := v.tree.Position()
+	partial, perr := v.tree.Partial()
+	if perr != nil {
+		return perr
+	}
 	offline := remote.Is(err, remote.Unreachable) || remote.Is(err, remote.Timeout)
 	violated := remote.Is(err, remote.Integrity) || remote.Is(err, remote.ReadOnly)
 	switch {
 	case to == (remote.Position{}):
 		return err
+	case offline && partial:
+		return remote.E("open the volume", "", remote.Unreachable, fmt.Errorf("the store stopped answering before all of the tree was read; try again when it does: %w", err))
 	case offline && to.Seq < l.last.pos.Seq:
 		return remote.E("open the volume", "", remote.Unreachable, fmt.Errorf("the local tree is older than the journal, and the store does not answer; try again when it does: %w", err))
 	case offline, violated:

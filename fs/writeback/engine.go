@@ -321,9 +321,8 @@ func (e *Engine) freeze(now time.Time) (*tree.Generation, error) {
 func (e *Engine) load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, e.o.Timeout)
 	defer cancel()
-	from := e.o.Tree.Position()
-	to, err := e.o.Remote.Load(ctx, from, e.o.Tree)
-	if to != from && e.o.Changed != nil {
+	moved, err := e.o.Tree.Load(ctx, e.o.Remote)
+	if moved && e.o.Changed != nil {
 		e.o.Changed()
 	}
 	return err
