@@ -134,7 +134,7 @@ func testManyFiles(t *testing.T, n int, memory string) {
 	walk := func() {
 		files := 0
 		err := filepath.WalkDir(m.mnt, func(_ string, d fs.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() {
+			if err == nil && d.Type().IsRegular() && d.Name() != "big" {
 				files++
 			}
 			return err
@@ -163,8 +163,8 @@ func testManyFiles(t *testing.T, n int, memory string) {
 		timed("a copy of 4 GiB", func() { m.sh(`head -c 4G /dev/zero > "$M/big"; cmp -n 4G "$M/big" /dev/zero`) })
 	}
 	m.umount()
-	timed("mount with a known tree, and ls", func() {
-		mount()
+	timed("mount with a known tree", mount)
+	timed("ls", func() {
 		if list, err := os.ReadDir(m.mnt); err != nil || len(list) < n/perDir {
 			t.Fatal(len(list), err)
 		}

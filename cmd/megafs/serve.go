@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -32,9 +31,6 @@ type served struct {
 	server atomic.Pointer[fs.Server]
 }
 
-// mapped is how many bytes of the process are not the Go runtime's to keep within a limit.
-const mapped = 28 << 20
-
 // serve mounts and serves until somebody unmounts. ready is called when the mount answers.
 func serve(ctx context.Context, s *settings, ready func()) (err error) {
 	lock, err := lockState(s.Profile.State, s.MountPoint)
@@ -53,8 +49,9 @@ func serve(ctx context.Context, s *settings, ready func()) (err error) {
 			log.Error("the mount ended", "reason", err)
 		}
 	}()
-	// The limit is for all of the process; the rest is what is mapped: the program itself and the tree index's files.
-	debug.SetMemoryLimit(min(s.Memory*85/100, s.Memory-mapped))
+	held, drop := context.WithCancel(ctx)
+	defer drop()
+	go limitMemory(s.Memory, s.Profile.Cache).keep(held)
 	x := &served{s: s, meter: &blob.Meter{}}
 	defer func() { err = errors.Join(err, x.close()) }()
 	if err := x.open(ctx, log); err != nil {
