@@ -44,9 +44,10 @@ func (v *Volume) Status() Status {
 	st, failed := v.eng.State()
 	d := v.tree.Stat()
 	j := v.jour.Stat()
+	c := v.cache.Stats()
 	s := Status{
 		State: "online", DirtyFiles: d.Inodes, DirtyBytes: d.Bytes, JournalBytes: j.Bytes, JournalLimit: j.Limit,
-		CacheLimit: v.o.CacheSize, BytesSent: st.Sent, Commits: st.Commits, Cache: v.cache.Stats(),
+		CacheLimit: v.o.CacheSize, BytesSent: st.Sent, Commits: st.Commits, Cache: c, CacheBytes: c.Bytes,
 		Uploading: []Uploading{}, Failed: []Failed{},
 	}
 	if st.Uploading > 0 {

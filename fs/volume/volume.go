@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"megafs/cache"
@@ -27,7 +29,7 @@ type Options struct {
 	Register    func(ctx context.Context, base remote.Position, next uint32) (remote.Position, error) // takes a device number; nil: Remote has one
 	StateDir    string                                                                                // the journal's folder is in it
 	CacheDir    string                                                                                // the tree's and the blocks' folders are in it
-	CacheSize   int64                                                                                 // bytes; default 10 GiB
+	CacheSize   int64                                                                                 // bytes, of blocks and tree index; default 10 GiB
 	JournalSize int64                                                                                 // bytes; default 1 GiB
 	Memory      int64                                                                                 // bytes, in all; default 256 MiB
 	LocalStore  bool                                                                                  // the store is as near as the cache: blocks that are read are not cached on disk
@@ -93,13 +95,6 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	if err != nil {
 		return nil, err
 	}
-	v.cache, err = cache.Open(cache.Options{
-		Dir: sub(o.CacheDir, "blocks"), Key: o.Keys.Cache, Limit: o.CacheSize, Memory: o.Memory / 4,
-		Admit: !o.LocalStore, Near: o.LocalStore, Source: o.Remote, Log: o.Log,
-	})
-	if err != nil {
-		return nil, err
-	}
 	if err := v.catchUp(ctx, &l); err != nil {
 		return nil, err
 	}
@@ -107,6 +102,14 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 		return nil, err
 	}
 	if err := v.replay(&l); err != nil {
+		return nil, err
+	}
+	// After the tree has what is new: the blocks get what the index leaves them.
+	v.cache, err = cache.Open(cache.Options{
+		Dir: sub(o.CacheDir, "blocks"), Key: o.Keys.Cache, Limit: v.blockLimit(to.Dir), Memory: o.Memory / 4,
+		Admit: !o.LocalStore, Near: o.LocalStore, Source: o.Remote, Log: o.Log,
+	})
+	if err != nil {
 		return nil, err
 	}
 	poll := o.Poll
@@ -138,6 +141,21 @@ func (o *Options) defaults() {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+}
+
+// blockLimit is how much of CacheSize is for cached blocks. The tree index, which is as large as the vault has files, comes first, with a fifth of
+// room to grow until the next mount; but never does it take more than half.
+func (v *Volume) blockLimit(index string) int64 {
+	var n int64
+	entries, _ := os.ReadDir(index) // "" has none: the index is in memory
+	for _, e := range entries {
+		if fi, err := e.Info(); err == nil {
+			if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+				n += st.Blocks * 512 // and not their lengths: badger's files have large holes
+			}
+		}
+	}
+	return v.o.CacheSize - min(n/5*6, v.o.CacheSize/2)
 }
 
 func sub(dir, name string) string {
