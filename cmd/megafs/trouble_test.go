@@ -60,11 +60,17 @@ func TestFullJournalDisk(t *testing.T) {
 	m.mount("--state", d+"/state")
 	m.sh("echo kept >$M/kept; fallocate -l 1G " + d + "/ballast 2>/dev/null || dd if=/dev/zero of=" + d + "/ballast bs=1M 2>/dev/null || true")
 	m.sh(`for i in $(seq 1000); do head -c 100000 /dev/urandom >$M/f 2>err || break; cp $M/f $M/f$i 2>err || break; sha256sum $M/f$i >>sums; done; grep -q "No space" err`)
-	m.sh("rm " + d + "/ballast; sha256sum -c --quiet sums; grep kept $M/kept")
+	m.sh("sha256sum -c --quiet sums; grep kept $M/kept; stat $M/kept >/dev/null; ls $M >/dev/null; df $M >/dev/null")
+	m.kill9()
+	m.mount("--state", d+"/state") // the disk is full still
+	m.sh("sha256sum -c --quiet sums; grep kept $M/kept; stat $M/kept >/dev/null")
+	m.sh("rm " + d + "/ballast; sha256sum -c --quiet sums; grep kept $M/kept; echo on >$M/on; rm -f $M/f")
+	m.want(0, "", "sync", "--timeout", "2m", m.mnt)
 	m.umount()
 	m.mount("--state", d+"/state")
-	m.sh("sha256sum -c --quiet sums; grep kept $M/kept; echo on >$M/on")
+	m.sh("sha256sum -c --quiet sums; grep kept $M/kept; grep on $M/on")
 	m.umount()
+	m.want(0, "0 damaged", "vault", "verify", "--state", d+"/state")
 }
 
 // TestReadOnlyStore makes the vault's disk read-only under a mount, and back.

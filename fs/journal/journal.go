@@ -66,6 +66,7 @@ type Stat struct {
 	Bytes             int64 // of all files, spares included; what Limit limits
 	Used              int64 // bytes in segments, up to their last record
 	Limit             int64
+	SegmentSize       int64
 	First             Seq // of the first record that is kept and was not trimmed; Last+1 if there is none
 	Last              Seq // of the last record
 	Durable           Seq // of the last record that is known to be on disk
@@ -210,7 +211,7 @@ func (j *Journal) Stat() Stat {
 	defer j.mu.Unlock()
 	live := *j.live.Load()
 	st := Stat{
-		Bytes: j.bytes, Limit: j.o.Limit, First: j.last + 1, Last: j.last, Durable: j.durable, Trimmed: j.trim,
+		Bytes: j.bytes, Limit: j.o.Limit, SegmentSize: j.o.SegmentSize, First: j.last + 1, Last: j.last, Durable: j.durable, Trimmed: j.trim,
 		Segments: len(live), Spares: len(j.spares),
 	}
 	if j.prepared != nil {

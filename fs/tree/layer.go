@@ -88,6 +88,21 @@ type delta struct {
 	last   int64
 }
 
+// since is the oldest record d still needs, or noCut.
+func (d *delta) since() uint64 {
+	s := uint64(noCut)
+	if d.node != nil {
+		s = d.seq
+	}
+	for _, x := range d.xattrs {
+		s = min(s, x.seq)
+	}
+	if d.body != nil {
+		s = min(s, d.body.since())
+	}
+	return s
+}
+
 type xattr struct {
 	value []byte // nil: removed
 	seq   uint64
@@ -185,15 +200,7 @@ func (l *layer) since() uint64 {
 		return s
 	}
 	for _, d := range l.inodes {
-		if d.node != nil {
-			s = min(s, d.seq)
-		}
-		for _, x := range d.xattrs {
-			s = min(s, x.seq)
-		}
-		if d.body != nil {
-			s = min(s, d.body.since())
-		}
+		s = min(s, d.since())
 	}
 	for _, m := range l.names {
 		for _, e := range m {

@@ -123,7 +123,7 @@ func (l *life) open(fresh bool) error {
 	l.v, err = Open(ctx, Options{
 		Remote: l.va, Register: register, StateDir: "/state", CacheDir: l.cache, CacheSize: 16 << 20, JournalSize: 16 << 20,
 		LocalStore: !l.real, ReadOnly: fresh, Memory: 1 << 20,
-		Settle: time.Second, MaxAge: 10 * time.Second, Poll: -1, Log: quiet,
+		Settle: time.Second, MaxAge: 10 * time.Second, Poll: -1, MoveAt: 60 << 10, Log: quiet,
 		JournalOptions: func(o *journal.Options) { o.FS, o.SegmentSize = l.disk, 24<<10 },
 		TreeOptions: func(o *tree.Options) {
 			if !l.real {

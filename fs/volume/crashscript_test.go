@@ -268,6 +268,7 @@ var crashScripts = map[string]string{
 	"attributes":  "make a; symlink s; xattr a k 300; mode a 600; fsync a; drain; xattr a k 20; xattr a l 4000; noxattr a k; owner a 12; mode a 4755; syncdir; drain; noxattr a l; mode s 777; unlink s; symlink s; drain",
 	"tmpfile":     "tmpfile t; hwrite t 0 9000; syncdir; make o; write o 0 10; drain; hwrite t 9000 9000; hlink t a; syncdir; drain; close t; write a 0 10; drain",
 	"unlinked":    "make a; write a 0 9000; drain; open h a; unlink a; syncdir; hwrite h 0 100; drain; hwrite h 5000 9000; make b; drain; close h; make a; write a 0 7; drain; unlink a; syncdir",
+	"forward":     "tmpfile t; hwrite t 0 9000; hwrite t 4000 2000; make b; write b 0 15000; drain; write b 0 15000; write b 5 15000; drain; write b 0 15000; drain; hlink t c; syncdir; write b 1 15000; drain; close t",
 	"held":        "make old; write old 0 3000; drain; make a; write a 0 15000; open h a; wait 1300; write old 5 5; wait 300; link a b; mkdir d; wait 300; rename b old; syncdir; wait 1500; close h; wait 1500; write a 3 3; drain",
 	"temporary":   "make t; write t 0 15000; fsync t; unlink t; drain; make t; drain; write t 0 9000; unlink t; make t; write t 0 10; drain; make u; rename u t; unlink t; drain",
 	"trim":        "make a; write a 0 15000; write a 0 15000; drain; write a 5 15000; fsync a; write a 9 15000; write a 0 10; drain; make b; write b 0 15000; write b 15000 15000; write b 30000 15000; drain; write b 0 15000; write a 0 15000; fsync a; drain",

@@ -42,6 +42,7 @@ type Options struct {
 
 	// For tests: how the engine times itself; zero means its defaults.
 	Settle, MaxAge, Poll time.Duration
+	MoveAt               int64
 	JournalOptions       func(*journal.Options)
 	TreeOptions          func(*tree.Options)
 }
@@ -116,7 +117,7 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	v.eng = writeback.Start(writeback.Options{
 		Tree: v.tree, Journal: v.jour, Remote: o.Remote, Read: v.cache.Read, Stored: v.stored(),
 		Writing: v.isWriting, NoteKind: recNote, Note: v.note, Settle: o.Settle, MaxAge: o.MaxAge, Poll: poll, Log: o.Log,
-		Changed: func() { v.foreign() },
+		Changed: func() { v.foreign() }, Forward: v.forward, MoveAt: o.MoveAt,
 	})
 	bg, stop := context.WithCancel(context.Background())
 	v.stop = stop

@@ -21,6 +21,8 @@
 //   - What is stored are whole chunks of 16 KiB, up to the file's end: a chunk that is written in part is read and
 //     verified first, and if it does not verify, the file is kept back with that reason rather than sealed again.
 //   - A file that can't be sent does not keep others back.
+//   - What a file without names rests on is moved to the journal's end (forward) rather than keeping a segment and all behind it; the copy is
+//     durable before the segment goes.
 //
 // # Locks
 //

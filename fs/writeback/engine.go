@@ -28,12 +28,15 @@ type Options struct {
 	Note func(pos remote.Position, upto uint64, held tree.Held) []byte
 	// NoteKind is that record's kind.
 	NoteKind journal.Kind
+	// Forward writes anew what inodes without names have in journal records up to one, and returns the last record it wrote; nil: never asked.
+	Forward func(inodes []remote.Ino, upto uint64) (journal.Seq, error)
 	// Changed is told when a load brought what somebody else did.
 	Changed func()
 
 	Settle  time.Duration // how long a file must have been left alone; default 1 s
 	MaxAge  time.Duration // how long one that is never left alone is kept back; default 30 s
 	Poll    time.Duration // how often the remote is asked for what others did; default 5 s, negative: never
+	MoveAt  int64         // how full the journal is, in bytes, when records that are needed for long are moved forward; default a quarter of its limit
 	Timeout time.Duration // of one round's request to the remote without any progress; default 2 min
 	Log     *slog.Logger
 }
@@ -87,6 +90,9 @@ func Start(o Options) *Engine {
 	def(&o.MaxAge, 30*time.Second)
 	def(&o.Poll, 5*time.Second)
 	def(&o.Timeout, 2*time.Minute)
+	if o.MoveAt == 0 {
+		o.MoveAt = o.Journal.Stat().Limit / 4
+	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}

@@ -169,24 +169,10 @@ func (e *Engine) settle(ctx context.Context, g *tree.Generation, pos remote.Posi
 		return err
 	}
 	e.noted = seq
-	return e.trim(ctx)
-}
-
-// trim gives back what of the journal nobody needs. The base and the note come first: records that only they
-// replace must not go before both are durable.
-func (e *Engine) trim(ctx context.Context) error {
-	need, ok := e.o.Tree.Needed()
-	before := e.noted
-	if ok {
-		before = min(before, journal.Seq(need))
-	}
-	if err := e.o.Tree.Sync(); err != nil {
+	if err := e.trim(ctx, seq); err != nil {
 		return err
 	}
-	if err := e.o.Journal.Sync(ctx, e.noted); err != nil {
-		return err
-	}
-	return e.o.Journal.Trim(before)
+	return e.forward(ctx)
 }
 
 // When a snapshot is due: so many Ops or commits after the last.
@@ -223,6 +209,7 @@ func (e *Engine) Admit(ctx context.Context, n int64) error {
 		room := e.o.Journal.Room()
 		crowded := e.o.Tree.Dirty() > maxDirty
 		free := s.Limit / 8 * 5
+		reserve := reserve + s.SegmentSize // and what trim.go needs
 		if s.Used < free && room > n+reserve && !crowded {
 			return nil
 		}
