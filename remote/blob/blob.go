@@ -21,7 +21,8 @@ type Info struct {
 // too early or is no plain object, Unreachable when the store is not there, Timeout and Canceled by ctx, NoSpace,
 // Permission, ReadOnly, NotSupported, IO, and Stale after Close (a store in memory goes on).
 type Store interface {
-	// Put makes an object. Exist if the name is taken, whatever the bytes there, which stay. Durable on return. It does not keep data.
+	// Put makes an object. Exist if the name is taken, whatever the bytes there, which stay. Durable on return. It does not keep
+	// data, but after an error may read it for a while yet.
 	Put(ctx context.Context, name string, data []byte) error
 	// Get returns a whole object, which is the caller's. TooLarge if it is longer than limit, before more than limit is read.
 	Get(ctx context.Context, name string, limit int64) ([]byte, error)

@@ -12,8 +12,9 @@
 //
 // # Stores
 //
-// Dir keeps objects as files of a folder, Mem in memory. Retry, Limit, Metrics and Faults wrap a Store and are one; the
-// usual order is Retry(Limit(Metrics(store))), so that each attempt is counted and a waiting one holds no slot. Probe asks a
+// Dir keeps objects as files of a folder, Mem in memory. Retry, Leave, Limit and Metrics wrap a Store and are one;
+// the usual order is Retry(Metrics(Leave(Limit(store)))), so that each attempt is counted, a waiting one holds no slot, and one that
+// was left because the store does not answer holds its slot until it ends. Probe asks a
 // store at run time whether it keeps the contract; package blobtest holds the suite that each store passes.
 //
 // # The folder
@@ -31,13 +32,13 @@
 //
 // dirStore.mu owns which folder is open and what is known of its sub-folders; fileCache.mu owns the open files and is taken
 // alone or inside dirStore.mu. Neither is held over reading, writing or syncing. The wrappers hold no lock over a call.
-// No goroutines outlive a call.
+// No goroutines outlive a call, but those of calls that Leave gave up, until the store lets them go.
 //
 // # Not supported
 //
 // A name that is also the folder of another (a and a/b): stores may refuse the second with Invalid. Folders on file systems without hard
 // links (FAT, exFAT): NotSupported. Folders shared by several local users: modes are 0700 and 0600. A disk call that hangs in the
-// kernel (a dead NFS server mounted hard) can't be given up by ctx. Deletions are not synced and may come undone by a power cut.
+// kernel (a dead NFS server mounted hard) can't be given up by ctx, unless Leave is around the store; a GetRange not even then. Deletions are not synced and may come undone by a power cut.
 // Emptied sub-folders stay.
 //
 // It imports remote only.

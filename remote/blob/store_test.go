@@ -34,6 +34,13 @@ func TestDecorated(t *testing.T) {
 	})
 }
 
+// TestLeft: a store in the order that a mount uses.
+func TestLeft(t *testing.T) {
+	blobtest.Run(t, func(t *testing.T) blob.Store {
+		return blob.Retry(blob.Metrics(blob.Leave(blob.Limit(dir(t), blob.LimitOptions{}), blob.LeaveOptions{}), &blob.Meter{}), blob.RetryOptions{})
+	})
+}
+
 func TestProbe(t *testing.T) {
 	for _, s := range []blob.Store{blob.Mem(), dir(t)} {
 		if err := blob.Probe(ctx, s); err != nil {
