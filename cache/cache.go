@@ -33,7 +33,7 @@ type Options struct {
 	Memory       int64         // bytes for opened chunks and for fetches together; default 32 MiB
 	Admit        bool          // whether what is fetched and Put goes to disk; what is there is used in any case
 	Source       Source        // must not be nil
-	Near         bool          // Source answers as fast as a local disk, and as surely: a Read that finds nobody else at it fetches by itself
+	Near         bool          // Source answers as fast as a local disk, and as surely: a Read that finds nobody else at it does not wait for a fetcher
 	Parallel     int           // fetches at a time; default 8
 	FetchTimeout time.Duration // for one fetch; default 30 s
 	Log          *slog.Logger  // default: none
@@ -161,12 +161,12 @@ func (c *Cache) Stats() Stats {
 }
 
 // Close ends all fetches, fails the Reads that wait for one with kind Canceled, and leaves the folder so that Open finds all again. A source that
-// does not heed its context is waited for 5 seconds. Only the first call does anything.
+// does not heed its context is waited for 300 ms. Only the first call does anything.
 func (c *Cache) Close() error {
 	if c.closed.Swap(true) {
 		return nil
 	}
-	if !c.fetch.close(5 * time.Second) {
+	if !c.fetch.close(300 * time.Millisecond) {
 		c.log.Warn("a fetch does not end; it is left behind")
 	}
 	if c.disk == nil {

@@ -425,3 +425,22 @@ func TestP5NoPlaintext(t *testing.T) {
 	c.Close()
 	look()
 }
+
+// TestP6DeafRead: a Read leaves a source that does not heed its context, and closing waits for neither.
+func TestP6DeafRead(t *testing.T) {
+	both(t, "", func(t *testing.T, near bool) {
+		src := &fake{gate: make(chan struct{}), came: make(chan struct{}, 100), deaf: true}
+		defer close(src.gate)
+		o := on(t.TempDir(), src)
+		o.Near = near
+		c := open(t, o)
+		for range 2 { // the second joins the fetch of the first
+			short, cancel := context.WithTimeout(ctx, time.Millisecond)
+			if err := c.Read(short, object(1, 4), make([]byte, 100)); !remote.Is(err, remote.Timeout) {
+				t.Error(err)
+			}
+			cancel()
+		}
+		c.Close()
+	})
+}

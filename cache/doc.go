@@ -40,8 +40,9 @@
 //
 // # Goroutines and locks
 //
-// Options.Parallel fetchers, and one writer of the index; Close ends them. With Options.Near a Read does a fetch that nobody has
-// begun in its own goroutine: waking a fetcher and being woken by it takes as long as a local disk does. Each lock owns one piece of state:
+// Options.Parallel fetchers, and one writer of the index; Close ends them. With Options.Near a Read starts a
+// goroutine for a fetch that nobody has begun: waking a fetcher and being woken by it takes as long as a local disk does. No Read
+// is in a Source call itself, which may not heed its context: a fetch that hangs keeps its memory, and the Reads that wait for it leave in time. Each lock owns one piece of state:
 //
 //	fetcher.mu  queues, fetches under way, the fetches' memory
 //	slabs.grow  making a slab

@@ -120,7 +120,7 @@ func (fe *fetcher) join(ref remote.Ref, missing []int, try int) (w *waiter, here
 			fe.hinted.Remove(f.place)
 			f.queue, f.place = &fe.wanted, fe.wanted.PushBack(f)
 		}
-		// Where fetching takes no longer than waking another goroutine does, the Read does it itself, if its turn is now.
+		// Where fetching takes no longer than waking one of the fetchers does, the Read has it done at once, if its turn is now.
 		if fe.c.near && !fe.closed && len(f.waiters) == 1 && f.queue == &fe.wanted && fe.wanted.Front() == f.place && fe.ready() == f {
 			fe.begin(f)
 			f.owner = w
@@ -297,7 +297,8 @@ func (fe *fetcher) ready() *flight {
 	return f
 }
 
-// flyOwn is fly in a Read's goroutine, which goes no further than the Read's context.
+// flyOwn is fly for one Read, which goes no further than the Read's context. It has a goroutine of its own, so that the Read can leave when the
+// source hangs; the buffer is the flight's and stays with it.
 func (fe *fetcher) flyOwn(ctx context.Context, f *flight) {
 	defer fe.wg.Done()
 	both, cancel := context.WithCancel(fe.ctx)

@@ -121,7 +121,7 @@ func (r *reading) fetch(ctx context.Context, missing []int, try int) (again []in
 	w, again, own := c.fetch.join(r.ref, missing, try)
 	defer w.leave()
 	for _, f := range own {
-		c.fetch.flyOwn(ctx, f)
+		go c.fetch.flyOwn(ctx, f)
 	}
 	for len(w.flights) > 0 {
 		select {
