@@ -4,14 +4,40 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"megafs/remote"
 	"megafs/remote/blob"
 )
 
-// away reports whether a store's folder is not there now, which may change.
+// away reports whether a store's folder is not there now, or does not answer, which may change.
 func away(err error) bool {
-	return remote.Is(err, remote.NotExist) || remote.Is(err, remote.Unreachable)
+	return remote.Is(err, remote.NotExist) || remote.Is(err, remote.Unreachable) || remote.Is(err, remote.Timeout)
+}
+
+// How long a store is waited for when there is a way to go on without it, and the shorter time once it has not answered.
+const (
+	askTime   = 5 * time.Second
+	againTime = time.Second
+)
+
+// inTime waits for a call that may hang in the kernel, such as on a share whose server is away. One that does not end is left behind.
+func inTime[T any](d time.Duration, op, object string, call func() (T, error)) (none T, err error) {
+	type outcome struct {
+		v   T
+		err error
+	}
+	came := make(chan outcome, 1)
+	go func() {
+		v, err := call()
+		came <- outcome{v, err}
+	}()
+	select {
+	case o := <-came:
+		return o.v, o.err
+	case <-time.After(d):
+		return none, remote.E(op, object, remote.Timeout, errors.New("it does not answer; look after its disk or server, and try again"))
+	}
 }
 
 // awayStore is a folder that is not there yet: its disk is not plugged in, its share not mounted. Each call looks for it, and fails

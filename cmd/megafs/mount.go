@@ -37,6 +37,7 @@ type settings struct {
 	AllowOther    bool
 	FsyncRemote   bool
 	TrustFirstUse bool
+	Offline       bool // the store did not answer a moment ago
 	Log           string
 	Foreground    bool
 	Options       []string
@@ -106,7 +107,9 @@ func mountSettings(c *cli.Context) (*settings, error) {
 		s.ReadOnly = s.ReadOnly || slices.Contains(strings.Split(o, ","), "ro")
 	}
 	for _, d := range []string{p.Dir, p.State, p.Cache} {
-		if d, err = realParent(d); err != nil {
+		if d, err = inTime(againTime, "look for", d, func() (string, error) { return realParent(d) }); remote.Is(err, remote.Timeout) {
+			continue // a store that hangs is not one of ours
+		} else if err != nil {
 			return nil, err
 		}
 		if within(d, mnt) || within(mnt, d) {
@@ -140,7 +143,7 @@ func mount(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	ring, err := openRing(c, &s.Profile, store)
+	ring, offline, err := openRing(c, &s.Profile, store)
 	store.Close()
 	if err != nil {
 		return err
@@ -153,6 +156,7 @@ func mount(c *cli.Context) error {
 			return remote.E("open vault", "", remote.Permission, vault.ErrNotTrusted)
 		}
 	}
+	s.Offline = offline
 	krk := ring.KRK()
 	s.KRK = hex.EncodeToString(krk.Bytes())
 	if s.Foreground {

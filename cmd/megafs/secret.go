@@ -172,14 +172,14 @@ func keyringErr(err error) error {
 
 // openStore opens a profile's store. That of a vault this machine knows may be away: it is waited for.
 func openStore(p *profile, create bool) (blob.Store, error) {
-	s, err := blob.Dir(p.Dir, blob.DirOptions{Create: create})
+	s, err := inTime(askTime, "open the vault's folder", p.Dir, func() (blob.Store, error) { return blob.Dir(p.Dir, blob.DirOptions{Create: create}) })
 	if err != nil && !create && p.known() && away(err) {
 		s, err = &awayStore{dir: p.Dir}, nil
 	}
 	if err != nil {
 		return nil, missing(err, p)
 	}
-	return blob.Limit(s, blob.LimitOptions{}), nil
+	return blob.Leave(blob.Limit(s, blob.LimitOptions{}), blob.LeaveOptions{}), nil
 }
 
 // create makes a vault, with a passphrase from the flags, one that is offered on the terminal, or one in a key file.
@@ -266,29 +266,37 @@ func choose() (crypto.Secret, error) {
 	}
 }
 
-// openRing returns the unlocked keyring of a profile's vault, making the embedded default at first use.
-func openRing(c *cli.Context, p *profile, s blob.Store) (ring *crypto.Keyring, err error) {
-	object, offline, err := vault.ReadKeyring(c.Context, s, p.State)
+// openRing returns the unlocked keyring of a profile's vault, making the embedded default at first use. offline says that the store
+// does not answer, and the keyring is the one that is known.
+func openRing(c *cli.Context, p *profile, s blob.Store) (ring *crypto.Keyring, offline bool, err error) {
+	ctx := c.Context
+	if p.known() { // then there is a way to go on without an answer
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, askTime)
+		defer cancel()
+	}
+	object, offline, err := vault.ReadKeyring(ctx, s, p.State)
 	if offline {
 		fmt.Fprintf(os.Stderr, "%s does not answer; what is known is used, and changes wait in the journal until it is back.\n", p.URL)
 	}
 	if errors.Is(err, vault.ErrVaultMissing) && p.Embedded && !p.known() {
-		return create(c, p, s)
+		ring, err = create(c, p, s)
+		return ring, false, err
 	}
 	if err != nil {
-		return nil, err
+		return nil, offline, err
 	}
 	cred, err := credential(c, p)
 	if err != nil {
-		return nil, err
+		return nil, offline, err
 	}
 	defer cred.Passphrase.Wipe()
 	defer cred.Recovery.Wipe()
 	if ring, err = unlock(c.Context, object, cred); err != nil {
-		return nil, err
+		return nil, offline, err
 	}
 	if err := os.MkdirAll(p.State, 0o700); err != nil {
-		return nil, err
+		return nil, offline, err
 	}
-	return ring, vault.KeepKeyring(p.State, object)
+	return ring, offline, vault.KeepKeyring(p.State, object)
 }

@@ -113,7 +113,11 @@ func (x *served) open(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	x.store = blob.Retry(blob.Metrics(store, x.meter), blob.RetryOptions{Attempts: 3})
-	object, offline, err := vault.ReadKeyring(ctx, x.store, p.State)
+	ask := askTime
+	if s.Offline {
+		ask = againTime
+	}
+	object, offline, err := readKeyring(ctx, x.store, p, ask)
 	if err != nil {
 		return err
 	}
@@ -132,7 +136,7 @@ func (x *served) open(ctx context.Context, log *slog.Logger) error {
 	var none [16]byte // the folders are a machine's own; their keys need not differ by device, which may change its name
 	x.volume, err = volume.Open(ctx, volume.Options{
 		Remote: x.vault, Register: x.vault.Register, StateDir: p.State, CacheDir: p.Cache, CacheSize: s.CacheSize, JournalSize: s.JournalSize,
-		Memory: s.Memory, LocalStore: !s.CacheGiven && localDisk(p.Dir), FsyncRemote: s.FsyncRemote, ReadOnly: s.ReadOnly, Log: log,
+		Memory: s.Memory, LocalStore: !s.CacheGiven && localDisk(p.Dir), News: ask, FsyncRemote: s.FsyncRemote, ReadOnly: s.ReadOnly, Log: log,
 		Keys: volume.Keys{Journal: k.Local("journal", none), Tree: k.Local("tree", none), Cache: k.Local("cache", none)},
 		Changed: func(c []volume.Change) {
 			if srv := x.server.Load(); srv != nil {
@@ -141,6 +145,16 @@ func (x *served) open(ctx context.Context, log *slog.Logger) error {
 		},
 	})
 	return err
+}
+
+// readKeyring is vault.ReadKeyring; the store of a vault that is known has only ask to answer.
+func readKeyring(ctx context.Context, store blob.Store, p *profile, ask time.Duration) ([]byte, bool, error) {
+	if p.known() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, ask)
+		defer cancel()
+	}
+	return vault.ReadKeyring(ctx, store, p.State)
 }
 
 func (x *served) close() error {
@@ -221,8 +235,11 @@ func (x *served) handler() control.Handler {
 // localDisk reports whether a folder is on a disk of this machine, as far as that can be told: then its files are as near as those of a cache would
 // be, and answer or fail without our waiting for a network.
 func localDisk(dir string) bool {
-	var st unix.Statfs_t
-	if unix.Statfs(dir, &st) != nil {
+	st, err := inTime(againTime, "look at", dir, func() (st unix.Statfs_t, err error) {
+		err = unix.Statfs(dir, &st)
+		return st, err
+	})
+	if err != nil {
 		return false // away, now at least
 	}
 	switch uint32(st.Type) {

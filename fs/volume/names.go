@@ -366,7 +366,7 @@ func (v *Volume) sync(ctx context.Context) error {
 		return err
 	}
 	if v.o.FsyncRemote {
-		return v.eng.Drain(ctx, seq)
+		return v.eng.Drain(ctx, seq, v.o.Patience)
 	}
 	return nil
 }

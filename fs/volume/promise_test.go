@@ -162,6 +162,11 @@ func TestFsyncRemote(t *testing.T) {
 	if err := h.Sync(c); !remote.Is(err, remote.Timeout) {
 		t.Fatal(err)
 	}
+	v.o.Patience = 50 * time.Millisecond
+	if err := h.Sync(ctx); !remote.Is(err, remote.Timeout) { // also without a deadline of the caller's
+		t.Fatal(err)
+	}
+	v.o.Patience = time.Hour
 	b.store.SetFail(nil)
 	if err := h.Sync(ctx); err != nil {
 		t.Fatal(err)

@@ -34,7 +34,9 @@ type Options struct {
 	Memory      int64                                                                                 // bytes, in all; default 256 MiB
 	LocalStore  bool                                                                                  // the store is as near as the cache: blocks that are read are not cached on disk
 	FsyncRemote bool                                                                                  // fsync waits for the remote
+	Patience    time.Duration                                                                         // and fails when that took nothing for so long; default 2 min
 	ReadOnly    bool
+	News        time.Duration // how long Open waits for what is new when the tree is known; default 10 s
 	Keys        Keys
 	Changed     func([]Change) // told what others changed; may be nil
 	Clock       func() time.Time
@@ -136,6 +138,12 @@ func (o *Options) defaults() {
 	if o.Memory == 0 {
 		o.Memory = 256 << 20
 	}
+	if o.Patience == 0 {
+		o.Patience = 2 * time.Minute
+	}
+	if o.News == 0 {
+		o.News = 10 * time.Second
+	}
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
@@ -176,12 +184,21 @@ func (v *Volume) stored() func(remote.Ref, []byte) {
 // catchUp brings the base to the remote's head. Without an answer it is content with a base that has been there once, and is no older than what the
 // journal's note says: the records before it may be gone.
 func (v *Volume) catchUp(ctx context.Context, l *log) error {
-	_, err := v.tree.Load(ctx, v.o.Remote)
+	partial, err := v.tree.Partial()
+	if err != nil {
+		return err
+	}
+	if v.tree.Position() != (remote.Position{}) && !partial {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, v.o.News)
+		defer cancel()
+	}
+	_, err = v.tree.Load(ctx, v.o.Remote)
 	if err == nil {
 		return nil
 	}
 	to := v.tree.Position()
-	partial, perr := v.tree.Partial()
+	partial, perr := v.tree.Partial() // a load may have begun anew
 	if perr != nil {
 		return perr
 	}
@@ -349,7 +366,7 @@ func (v *Volume) foreign() {
 
 // Drain waits until the remote has all that was changed before the call.
 func (v *Volume) Drain(ctx context.Context) error {
-	return v.eng.Drain(ctx, v.lastSeq.Load())
+	return v.eng.Drain(ctx, v.lastSeq.Load(), 0)
 }
 
 // Close stops. What the remote does not have yet stays in the journal.

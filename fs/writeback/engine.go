@@ -54,6 +54,8 @@ type Engine struct {
 	again   bool          // try at once, however often it failed
 	state   State
 	failed  map[remote.Ino]Failure
+	taken   int64 // objects and commits that the remote took; what a round that failed sent is sent again and does not count twice
+	kept    int64 // taken at the latest commit
 
 	// The goroutine's own.
 	noted   journal.Seq // the latest note's record
@@ -147,15 +149,20 @@ func (e *Engine) set(fn func()) {
 }
 
 // Drain waits until the remote has all that the journal had up to record seq, and sends without keeping anything back meanwhile.
-// It fails early when something of it can't be sent.
-func (e *Engine) Drain(ctx context.Context, seq uint64) error {
+// It fails early when something of it can't be sent, and with Timeout when the remote takes nothing at all for so long as patience says; 0 is for ever.
+func (e *Engine) Drain(ctx context.Context, seq uint64, patience time.Duration) error {
 	// What failed before counts no more: the reason may be mended by now.
 	start := time.Now()
 	e.set(func() { e.urgent++; e.again = true })
 	defer e.set(func() { e.urgent-- })
+	var late <-chan time.Time
+	taken := int64(-1)
 	for {
 		e.mu.Lock()
 		wait := e.changed
+		if patience > 0 && e.taken > taken {
+			taken, late = e.taken, time.After(patience)
+		}
 		failed := len(e.failed)
 		last := e.state.Last
 		if e.state.LastTime.Before(start) {
@@ -178,6 +185,11 @@ func (e *Engine) Drain(ctx context.Context, seq uint64) error {
 				return remote.E("sync", "", remote.Timeout, last)
 			}
 			return remote.E("sync", "", remote.Timeout, ctx.Err())
+		case <-late:
+			if last == nil {
+				last = errors.New("the store takes nothing")
+			}
+			return remote.E("sync", "", remote.Timeout, fmt.Errorf("nothing was sent for %v: %w; what was written is safe on this disk, and sent when the store answers", patience, last))
 		case <-wait:
 		case <-e.done:
 			return remote.E("sync", "", remote.Canceled, errors.New("the mount is ending"))
@@ -275,6 +287,7 @@ func (e *Engine) round(ctx context.Context, now time.Time, poll bool) (time.Dura
 	err = e.send(ctx, g)
 	if err != nil {
 		e.o.Tree.Thaw()
+		e.set(func() { e.taken = e.kept })
 		var pe *pieceError
 		if errors.As(err, &pe) && ctx.Err() == nil {
 			e.set(func() { e.failed[pe.ino] = Failure{pe.ino, pe.err, now} })

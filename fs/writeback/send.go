@@ -83,6 +83,8 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 	}
 	e.set(func() {
 		e.state.Commits++
+		e.taken++
+		e.kept = e.taken
 		for _, i := range g.Inodes {
 			delete(e.failed, i.Ino)
 		}
@@ -113,7 +115,12 @@ func (e *Engine) store(ctx context.Context, wants []Want) ([]remote.Ref, error) 
 			return err
 		}}
 	}
-	refs, err := e.o.Remote.Store(ctx, pieces, e.o.Stored)
+	refs, err := e.o.Remote.Store(ctx, pieces, func(ref remote.Ref, sealed []byte) {
+		e.set(func() { e.taken++ })
+		if e.o.Stored != nil {
+			e.o.Stored(ref, sealed)
+		}
+	})
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err != nil && blamed != nil {
