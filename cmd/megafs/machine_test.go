@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,9 @@ var bin string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if dir := os.Getenv("MEGAFS_TEST_HAMMER_DIR"); dir != "" {
+		os.Exit(hammer(dir)) // one of TestP6Hammer's processes
+	}
 	if flag.Lookup("test.fuzz").Value.String() != "" {
 		os.Exit(m.Run()) // fuzzing processes need no program, and there are many of them
 	}
@@ -27,7 +32,11 @@ func TestMain(m *testing.M) {
 	if err == nil {
 		bin = filepath.Join(dir, "megafs")
 		var out []byte
-		if out, err = exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		build := []string{"build", "-o", bin, "."}
+		if underRace() {
+			build = slices.Insert(build, 1, "-race")
+		}
+		if out, err = exec.Command("go", build...).CombinedOutput(); err != nil {
 			err = fmt.Errorf("%w\n%s", err, out)
 		}
 	}
@@ -38,6 +47,12 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// underRace reports whether this test has the race detector; then megafs has it too.
+func underRace() bool {
+	i, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(i.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // machine is a home with a vault in it, and a mount point.

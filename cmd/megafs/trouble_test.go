@@ -224,18 +224,20 @@ func (m *machine) until(what string, ok func() bool) {
 func TestMappedWrites(t *testing.T) {
 	m := newMachine(t)
 	m.mount()
-	m.sh("head -c 8192 /dev/zero >$M/mapped")
+	const size = 16 << 20
+	m.sh(fmt.Sprintf("head -c %d /dev/zero >$M/mapped", size))
 	f, err := os.OpenFile(m.mnt+"/mapped", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	mem, err := unix.Mmap(int(f.Fd()), 0, 8192, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Munmap(mem)
-	copy(mem[5000:], "through memory")
+	want := bytes.Repeat([]byte("through memory."), size/15+1)[:size]
+	copy(mem, want)
 	m.want(0, "", "sync", m.mnt)
 	m.kill9()
 	m.wipe(".local/state/megafs/*")
@@ -243,7 +245,7 @@ func TestMappedWrites(t *testing.T) {
 	exec.Command("umount", "-l", m.mnt).Run()
 	m.mount("--trust-first-use")
 	b, err := os.ReadFile(m.mnt + "/mapped")
-	if err != nil || !bytes.Contains(b, []byte("through memory")) {
+	if err != nil || !bytes.Equal(b, want) {
 		t.Error("what sync waited for is not in the vault", err)
 	}
 	m.umount()
