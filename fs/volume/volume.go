@@ -44,6 +44,7 @@ type Options struct {
 
 	// For tests: how the engine times itself; zero means its defaults.
 	Settle, MaxAge, Poll time.Duration
+	Room                 time.Duration // how long a writer waits for room while nothing can be sent
 	MoveAt               int64
 	JournalOptions       func(*journal.Options)
 	TreeOptions          func(*tree.Options)
@@ -119,7 +120,7 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	v.eng = writeback.Start(writeback.Options{
 		Tree: v.tree, Journal: v.jour, Remote: o.Remote, Read: v.cache.Read, Stored: v.stored(),
 		Writing: v.isWriting, NoteKind: recNote, Note: v.note, Settle: o.Settle, MaxAge: o.MaxAge, Poll: poll, Log: o.Log,
-		Changed: func() { v.foreign() }, Forward: v.forward, MoveAt: o.MoveAt,
+		Changed: func() { v.foreign() }, Forward: v.forward, MoveAt: o.MoveAt, Patience: o.Room,
 	})
 	bg, stop := context.WithCancel(context.Background())
 	v.stop = stop

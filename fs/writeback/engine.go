@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"megafs/fs/journal"
@@ -33,12 +34,13 @@ type Options struct {
 	// Changed is told when a load brought what somebody else did.
 	Changed func()
 
-	Settle  time.Duration // how long a file must have been left alone; default 1 s
-	MaxAge  time.Duration // how long one that is never left alone is kept back; default 30 s
-	Poll    time.Duration // how often the remote is asked for what others did; default 5 s, negative: never
-	MoveAt  int64         // how full the journal is, in bytes, when records that are needed for long are moved forward; default a quarter of its limit
-	Timeout time.Duration // of one round's request to the remote without any progress; default 2 min
-	Log     *slog.Logger
+	Settle   time.Duration // how long a file must have been left alone; default 1 s
+	MaxAge   time.Duration // how long one that is never left alone is kept back; default 30 s
+	Poll     time.Duration // how often the remote is asked for what others did; default 5 s, negative: never
+	Patience time.Duration // how long a writer waits for room while nothing can be sent; default 30 s
+	MoveAt   int64         // how full the journal is, in bytes, when records that are needed for long are moved forward; default a quarter of its limit
+	Timeout  time.Duration // of one round's request to the remote without any progress; default 2 min
+	Log      *slog.Logger
 }
 
 // Engine sends local changes to the remote until Close.
@@ -56,6 +58,9 @@ type Engine struct {
 	failed  map[remote.Ino]Failure
 	taken   int64 // objects and commits that the remote took; what a round that failed sent is sent again and does not count twice
 	kept    int64 // taken at the latest commit
+
+	pulse  atomic.Int64 // moves while a request to the remote gets on
+	asking atomic.Bool  // a request is under way
 
 	// The goroutine's own.
 	noted   journal.Seq // the latest note's record
@@ -92,6 +97,7 @@ func Start(o Options) *Engine {
 	def(&o.MaxAge, 30*time.Second)
 	def(&o.Poll, 5*time.Second)
 	def(&o.Timeout, 2*time.Minute)
+	def(&o.Patience, 30*time.Second)
 	if o.MoveAt == 0 {
 		o.MoveAt = o.Journal.Stat().Limit / 4
 	}
@@ -340,6 +346,7 @@ func (e *Engine) freeze(now time.Time) (*tree.Generation, error) {
 func (e *Engine) load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, e.o.Timeout)
 	defer cancel()
+	defer e.ask()()
 	moved, err := e.o.Tree.Load(ctx, e.o.Remote)
 	if moved && e.o.Changed != nil {
 		e.o.Changed()

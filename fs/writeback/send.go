@@ -3,7 +3,6 @@ package writeback
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"megafs/fs/journal"
 	"megafs/fs/tree"
@@ -72,7 +71,9 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 		if err := e.o.Journal.Sync(cctx, journal.Seq(g.Upto)); err != nil {
 			return err
 		}
+		done := e.ask()
 		pos, err := e.o.Remote.Commit(cctx, base, ops)
+		done()
 		if err != nil {
 			return err
 		}
@@ -103,6 +104,7 @@ func (e *Engine) store(ctx context.Context, wants []Want) ([]remote.Ref, error) 
 	var blamed *pieceError
 	for i, w := range wants {
 		pieces[i] = remote.Piece{Len: int(w.Len), Read: func(ctx context.Context, off int, dst []byte) error {
+			e.pulse.Add(1)
 			err := e.read(ctx, w, uint64(off), dst)
 			if err != nil {
 				err = e.blame(ctx, w.Ino, err)
@@ -115,7 +117,9 @@ func (e *Engine) store(ctx context.Context, wants []Want) ([]remote.Ref, error) 
 			return err
 		}}
 	}
+	defer e.ask()()
 	refs, err := e.o.Remote.Store(ctx, pieces, func(ref remote.Ref, sealed []byte) {
+		e.pulse.Add(1)
 		e.set(func() { e.taken++ })
 		if e.o.Stored != nil {
 			e.o.Stored(ref, sealed)
@@ -196,7 +200,14 @@ func (e *Engine) snapshot(ctx context.Context) error {
 	if p := e.o.Tree.Stat(); p.Bytes > sliceBytes {
 		return nil // not while there is work
 	}
-	pos, err := e.o.Remote.Snapshot(ctx, e.o.Tree.Position(), e.o.Tree.Ops)
+	done := e.ask()
+	pos, err := e.o.Remote.Snapshot(ctx, e.o.Tree.Position(), func(yield func(remote.Op) error) error {
+		return e.o.Tree.Ops(func(op remote.Op) error {
+			e.pulse.Add(1)
+			return yield(op)
+		})
+	})
+	done()
 	if err != nil {
 		e.o.Log.Warn("no snapshot could be stored; it is tried again", "reason", err)
 		e.commits, e.since = snapshotCommits/2, snapshotOps/2
@@ -205,62 +216,3 @@ func (e *Engine) snapshot(ctx context.Context) error {
 	e.commits, e.since = 0, 0
 	return e.o.Tree.Apply(remote.Batch{Pos: pos})
 }
-
-// Admit slows a writer of n bytes down so that the journal is never found full as long as the remote takes anything: freely below five
-// eighths, an eighth above where the engine begins to send all there is; then ever slower, and at the end waiting for room. It fails with NoSpace when nothing was sent for a while.
-func (e *Engine) Admit(ctx context.Context, n int64) error {
-	const patience = 30 * time.Second
-	var waited time.Duration
-	for {
-		s := e.o.Journal.Stat()
-		room := e.o.Journal.Room()
-		crowded := e.o.Tree.Dirty() > maxDirty
-		free := s.Limit / 8 * 5
-		reserve := reserve + s.SegmentSize // and what trim.go needs
-		if s.Used < free && room > n+reserve && !crowded {
-			return nil
-		}
-		e.mu.Lock()
-		wait, sent, commits := e.changed, e.state.Sent, e.state.Commits
-		e.mu.Unlock()
-		e.Kick()
-		if room > n+reserve+s.Limit/16 && !crowded {
-			// A share of what sending these bytes takes, growing with the fill: 0 at first, some 50 ms a MiB when nearly full.
-			full := float64(s.Used-free) / float64(s.Limit-free)
-			pause := time.Duration(full * float64(n) / (1 << 20) * float64(50*time.Millisecond))
-			if pause < time.Millisecond {
-				return nil
-			}
-			select {
-			case <-ctx.Done():
-			case <-e.done:
-			case <-time.After(pause):
-			}
-			return nil
-		}
-		if waited >= patience {
-			return remote.E("write", "", remote.NoSpace, fmt.Errorf("the journal is full and the store takes nothing; see megafs status"))
-		}
-		start := time.Now()
-		select {
-		case <-ctx.Done():
-			return remote.E("write", "", remote.Canceled, ctx.Err())
-		case <-e.done:
-			return remote.E("write", "", remote.Canceled, nil)
-		case <-wait:
-		case <-time.After(250 * time.Millisecond):
-		}
-		waited += time.Since(start)
-		e.mu.Lock()
-		if e.state.Sent != sent || e.state.Commits != commits {
-			waited = 0
-		}
-		e.mu.Unlock()
-	}
-}
-
-// maxDirty is how many inodes may have changes that are not sent: their differences lie in memory.
-const maxDirty = 150_000
-
-// reserve is room kept for names, attributes and notes when data fills the journal.
-const reserve = 4 << 20

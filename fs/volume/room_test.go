@@ -1,0 +1,74 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"megafs/fs/journal"
+	"megafs/remote"
+)
+
+// TestNoSpace has a journal fill while the remote takes its time, and while it takes nothing: only then do writers fail, and what they wrote before is there.
+func TestNoSpace(t *testing.T) {
+	b := newBench(t)
+	b.Volume.Close(ctx)
+	const room = 100 * time.Millisecond
+	v, err := Open(ctx, Options{
+		Remote: b.mem, StateDir: b.state, CacheDir: b.cache, JournalSize: 24 << 20, LocalStore: true,
+		Settle: time.Millisecond, MaxAge: time.Millisecond, Poll: -1, Room: room, Log: slog.New(slog.DiscardHandler),
+		JournalOptions: func(o *journal.Options) { o.SegmentSize = 1 << 20 },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Volume = v
+	ino := b.mk(remote.Root, "f", remote.File)
+	h, err := b.Open(ctx, ino, true, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	slow := 0
+	b.store.SetFail(func(ctx context.Context, call string) error {
+		if call == "commit" && slow < 2 {
+			slow++
+			time.Sleep(10 * room) // a request that takes long is not one that fails
+		}
+		return nil
+	})
+	piece := pattern(1<<20, 5)
+	off := int64(0)
+	for slow < 2 {
+		if _, err := h.WriteAt(ctx, piece, uint64(off), false); err != nil {
+			t.Fatal("the remote is slow:", err)
+		}
+		off += int64(len(piece))
+	}
+	b.store.SetFail(func(_ context.Context, call string) error {
+		if call == "store" || call == "commit" {
+			return remote.E(call, "", remote.Unreachable, errors.New("on purpose"))
+		}
+		return nil
+	})
+	for err = nil; err == nil && off < 1<<30; off += int64(len(piece)) {
+		_, err = h.WriteAt(ctx, piece, uint64(off), false)
+	}
+	if !remote.Is(err, remote.NoSpace) {
+		t.Fatal("the remote takes nothing:", err)
+	}
+	b.store.SetFail(nil)
+	b.drain()
+	if _, err := h.WriteAt(ctx, piece, uint64(off), false); err != nil {
+		t.Fatal("the remote is back:", err)
+	}
+	b.drain()
+	got := b.read(ino)
+	for at := int64(0); at < off-int64(len(piece)); at += int64(len(piece)) {
+		if string(got[at:at+int64(len(piece))]) != string(piece) {
+			t.Fatal("bytes at", at, "differ")
+		}
+	}
+}

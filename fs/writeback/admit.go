@@ -1,0 +1,79 @@
+package writeback
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"megafs/remote"
+)
+
+// Admit slows a writer of n bytes down so that the journal is never found full as long as the remote takes anything: freely below five
+// eighths, an eighth above where the engine begins to send all there is; then ever slower, and at the end waiting for room. It fails with NoSpace when
+// nothing could be sent for Patience, or when one request got nowhere for Timeout; the engine's own work, such as a snapshot of many files, may take longer.
+func (e *Engine) Admit(ctx context.Context, n int64) error {
+	var waited time.Duration
+	for {
+		s := e.o.Journal.Stat()
+		room := e.o.Journal.Room()
+		crowded := e.o.Tree.Dirty() > maxDirty
+		free := s.Limit / 8 * 5
+		reserve := reserve + s.SegmentSize // and what trim.go needs
+		if s.Used < free && room > n+reserve && !crowded {
+			return nil
+		}
+		e.mu.Lock()
+		wait, taken, failing := e.changed, e.taken, e.state.Last != nil
+		e.mu.Unlock()
+		pulse := e.pulse.Load()
+		e.Kick()
+		if room > n+reserve+s.Limit/16 && !crowded {
+			// A share of what sending these bytes takes, growing with the fill: 0 at first, some 50 ms a MiB when nearly full.
+			full := float64(s.Used-free) / float64(s.Limit-free)
+			pause := time.Duration(full * float64(n) / (1 << 20) * float64(50*time.Millisecond))
+			if pause < time.Millisecond {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+			case <-e.done:
+			case <-time.After(pause):
+			}
+			return nil
+		}
+		patience := e.o.Timeout
+		if failing {
+			patience = e.o.Patience
+		}
+		if waited >= patience {
+			return remote.E("write", "", remote.NoSpace, errors.New("the journal is full and the store takes nothing; see megafs status"))
+		}
+		start := time.Now()
+		select {
+		case <-ctx.Done():
+			return remote.E("write", "", remote.Canceled, ctx.Err())
+		case <-e.done:
+			return remote.E("write", "", remote.Canceled, nil)
+		case <-wait:
+		case <-time.After(250 * time.Millisecond):
+		}
+		waited += time.Since(start)
+		e.mu.Lock()
+		if e.taken > taken || !failing && (e.pulse.Load() != pulse || !e.asking.Load()) {
+			waited = 0
+		}
+		e.mu.Unlock()
+	}
+}
+
+// ask notes that a request to the remote is under way until the returned function is called. Only the engine's goroutine calls it.
+func (e *Engine) ask() (done func()) {
+	e.asking.Store(true)
+	return func() { e.asking.Store(false) }
+}
+
+// maxDirty is how many inodes may have changes that are not sent: their differences lie in memory.
+const maxDirty = 150_000
+
+// reserve is room kept for names, attributes and notes when data fills the journal.
+const reserve = 4 << 20
