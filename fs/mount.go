@@ -103,9 +103,11 @@ func serve(o Options, how *attachment, dir string, fd int) (*Server, error) {
 		EnableSymlinkCaching:     true,
 		EnableAcl:                true,
 		PanicHandler:             c.panicked,
-		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO |
+		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_READDIRPLUS_AUTO |
 			fuse.CAP_DONT_MASK | fuse.CAP_SETXATTR_EXT,
-		DisabledCapabilities: fuse.CAP_PASSTHROUGH | fuse.CAP_WRITEBACK_CACHE,
+		// With CAP_ASYNC_DIO the kernel does not drop pages again that somebody read while an asynchronous direct write was under way: reads
+		// would show for ever what was there before.
+		DisabledCapabilities: fuse.CAP_PASSTHROUGH | fuse.CAP_WRITEBACK_CACHE | fuse.CAP_ASYNC_DIO,
 	})
 	if err != nil {
 		device.Close()

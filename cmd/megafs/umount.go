@@ -86,7 +86,7 @@ func umount(c *cli.Context) error {
 	}
 	// The process ends when its journal is closed; until then the next mount would find the state folder in use.
 	if !c.Bool("lazy") && !ended.wait(time.Minute) {
-		return remote.E("unmount", mnt, remote.Busy, fmt.Errorf("process %d still closes its journal; the vault can be mounted again when it is done", m.Peer.PID))
+		return remote.E("unmount", mnt, remote.Busy, fmt.Errorf("process %d has not ended: it still closes its journal, or a container or service that was started meanwhile still has the mount; the vault can be mounted again when it is done", m.Peer.PID))
 	}
 	fmt.Fprintf(os.Stderr, "%s is unmounted; %s\n", m.MountPoint, m.waiting())
 	if w.set && m.DirtyFiles > 0 {
