@@ -28,7 +28,7 @@ type Options struct {
 	ReadOnly    bool
 	Debug       bool          // log every request; names appear in the log
 	Extra       []string      // as mount -o has them
-	ReadTimeout time.Duration // how long a read may wait for the store; default 60 s
+	ReadTimeout time.Duration // how long a request to read may wait for the store; default 30 s: the kernel makes a second one of a read whose read-ahead failed
 	Log         *slog.Logger
 
 	grace time.Duration // see wait; for tests
@@ -50,7 +50,7 @@ func Mount(o Options) (*Server, error) {
 		o.Log = slog.Default()
 	}
 	if o.ReadTimeout == 0 {
-		o.ReadTimeout = 60 * time.Second
+		o.ReadTimeout = 30 * time.Second
 	}
 	if o.grace == 0 {
 		o.grace = grace

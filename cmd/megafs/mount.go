@@ -139,7 +139,7 @@ func mount(c *cli.Context) error {
 	} else {
 		l.release() // the serving process takes it; this only says at once who has it
 	}
-	store, err := openStore(&s.Profile, s.Profile.Embedded && !s.Profile.known())
+	store, err := openStore(&s.Profile, s.Profile.Embedded && !s.Profile.known(), askTime)
 	if err != nil {
 		return err
 	}

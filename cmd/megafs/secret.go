@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -170,9 +171,9 @@ func keyringErr(err error) error {
 	return remote.E("unlock the vault", "", remote.Other, err)
 }
 
-// openStore opens a profile's store. That of a vault this machine knows may be away: it is waited for.
-func openStore(p *profile, create bool) (blob.Store, error) {
-	s, err := inTime(askTime, "open the vault's folder", p.Dir, func() (blob.Store, error) { return blob.Dir(p.Dir, blob.DirOptions{Create: create}) })
+// openStore opens a profile's store. That of a vault this machine knows may be away: it is waited for. Whether it is there must be known after ask.
+func openStore(p *profile, create bool, ask time.Duration) (blob.Store, error) {
+	s, err := inTime(ask, "open the vault's folder", p.Dir, func() (blob.Store, error) { return blob.Dir(p.Dir, blob.DirOptions{Create: create}) })
 	if err != nil && !create && p.known() && away(err) {
 		s, err = &awayStore{dir: p.Dir}, nil
 	}

@@ -108,15 +108,15 @@ func (x *served) open(ctx context.Context, log *slog.Logger) error {
 	if err := private(p.Cache); err != nil {
 		return err
 	}
-	store, err := openStore(p, false)
-	if err != nil {
-		return err
-	}
-	x.store = blob.Retry(blob.Metrics(store, x.meter), blob.RetryOptions{Attempts: 3})
 	ask := askTime
 	if s.Offline {
 		ask = againTime
 	}
+	store, err := openStore(p, false, ask)
+	if err != nil {
+		return err
+	}
+	x.store = blob.Retry(blob.Metrics(store, x.meter), blob.RetryOptions{Attempts: 3})
 	object, offline, err := readKeyring(ctx, x.store, p, ask)
 	if err != nil {
 		return err

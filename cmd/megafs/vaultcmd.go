@@ -41,7 +41,7 @@ var vaultCommand = &cli.Command{
 				if p.known() {
 					return remote.E("make a vault", p.URL, remote.Exist, fmt.Errorf("this machine knows a vault there, and may hold changes that were not sent; if that is over, move %s away", p.State))
 				}
-				s, err := openStore(p, true)
+				s, err := openStore(p, true, askTime)
 				if err != nil {
 					return err
 				}
@@ -177,7 +177,7 @@ func lookAt(c *cli.Context, fn func(*openVault) error) error {
 func useVault(c *cli.Context, p *profile, state string, fn func(*openVault) error) error {
 	x := &openVault{p: p}
 	var err error
-	if x.store, err = openStore(p, false); err != nil {
+	if x.store, err = openStore(p, false, askTime); err != nil {
 		return err
 	}
 	defer x.store.Close()
