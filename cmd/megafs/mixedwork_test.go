@@ -324,12 +324,33 @@ func (w *saves) check() error {
 	return nil
 }
 
-// blocks overwrites parts of a file, and cuts it and lets it grow again. Each write that returned is there, and the one on its way is there or not.
+// blocks overwrites parts of a file, and cuts it and lets it grow again. What a call did that returned is there. Of a write on its way there is some part from
+// its start on: the kernel may hand it over in several requests, where pages end.
 type blocks struct {
 	path   string
 	rng    *rand.Rand
 	model  []byte
-	flying func([]byte) []byte // what was being done, nil when nothing
+	flying *edit // what was being done, nil when nothing
+}
+
+// edit is a write, or a truncation to size when it has no bytes.
+type edit struct {
+	off  int
+	b    []byte
+	size int
+}
+
+// apply returns a copy with the edit made, but of a write only its first n bytes.
+func (e *edit) apply(m []byte, n int) []byte {
+	if e.b == nil {
+		return resized(m, e.size)
+	}
+	if n == 0 {
+		return m
+	}
+	m = resized(m, max(len(m), e.off+n))
+	copy(m[e.off:], e.b[:n])
+	return m
 }
 
 const blocksSize = 4 << 20
@@ -343,7 +364,7 @@ func (w *blocks) step() (err error) {
 	for range w.rng.IntN(30) {
 		if w.rng.IntN(20) == 0 {
 			size := w.rng.IntN(blocksSize)
-			w.flying = func(m []byte) []byte { return resized(m, size) }
+			w.flying = &edit{size: size}
 			err = f.Truncate(int64(size))
 		} else {
 			off, b := w.rng.IntN(blocksSize), make([]byte, w.rng.IntN(100_000)+1)
@@ -351,17 +372,13 @@ func (w *blocks) step() (err error) {
 			for i := range b {
 				b[i] = fill + byte(i/1000)
 			}
-			w.flying = func(m []byte) []byte {
-				m = resized(m, max(len(m), off+len(b)))
-				copy(m[off:], b)
-				return m
-			}
+			w.flying = &edit{off: off, b: b}
 			_, err = f.WriteAt(b, int64(off))
 		}
 		if err != nil {
 			return err
 		}
-		w.model, w.flying = w.flying(w.model), nil
+		w.model, w.flying = w.flying.apply(w.model, len(w.flying.b)), nil
 		if w.rng.IntN(10) == 0 {
 			if err := f.Sync(); err != nil {
 				return err
@@ -397,16 +414,40 @@ func (w *blocks) check() error {
 	if err != nil {
 		return err
 	}
-	if w.flying != nil && !bytes.Equal(b, w.model) {
-		w.model = w.flying(w.model)
+	if bytes.Equal(b, w.model) {
+		w.flying = nil
+		return nil
 	}
-	w.flying = nil
-	if !bytes.Equal(b, w.model) {
-		i := 0
-		for i < len(b) && i < len(w.model) && b[i] == w.model[i] {
-			i++
+	if e := w.flying; e != nil {
+		n := 0
+		for n < len(e.b) && e.off+n < len(b) && b[e.off+n] == e.b[n] {
+			n++
 		}
-		return fmt.Errorf("%d bytes, %d are right; they differ at %d", len(b), len(w.model), i)
+		if after := e.apply(w.model, n); bytes.Equal(b, after) {
+			w.model, w.flying = after, nil
+			return nil
+		}
+		return fmt.Errorf("%s; on its way were %d bytes at %d", differ(b, w.model), len(e.b), e.off)
 	}
-	return nil
+	return errors.New(differ(b, w.model))
+}
+
+// differ says where two contents differ.
+func differ(a, b []byte) string {
+	var out []string
+	for i := 0; i < min(len(a), len(b)); i++ {
+		if a[i] == b[i] {
+			continue
+		}
+		from, zero := i, true
+		last := i
+		for ; i < min(len(a), len(b)) && i-last < 2000; i++ {
+			if a[i] != b[i] {
+				last = i
+				zero = zero && a[i] == 0
+			}
+		}
+		out = append(out, fmt.Sprintf("[%d,%d) zero %v", from, last+1, zero))
+	}
+	return fmt.Sprintf("lengths %d and %d, other bytes at %s", len(a), len(b), strings.Join(out, " "))
 }
