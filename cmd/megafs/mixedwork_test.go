@@ -127,11 +127,11 @@ func (w *gitWork) step() error {
 		w.rng.IntN(500)+1, w.rng.IntN(40), w.rng.IntN(50_000), w.rng.IntN(10))
 	switch w.rng.IntN(8) {
 	case 0:
-		script += "; git gc -q; git fsck --strict"
+		script += "; git gc -q; git fsck --strict --no-dangling"
 	case 1:
 		script += "; git checkout -q -b side HEAD~1; echo side >>side; git add side; git commit -qm side; git checkout -q main; git merge -q -m merged side; git branch -q -D side"
 	case 2:
-		script += "; git clone -q . ../c; git -C ../c fsck --strict; rm -rf ../c"
+		script += "; git clone -q . ../c; git -C ../c fsck --strict --no-dangling; rm -rf ../c"
 	}
 	out, err := w.x.do(w.dir, script+"; git status --short; git rev-parse HEAD")
 	if err != nil {
@@ -139,7 +139,7 @@ func (w *gitWork) step() error {
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	w.head = lines[len(lines)-1]
-	if len(lines) > 1 && !strings.HasPrefix(lines[0], "notice") {
+	if len(lines) > 1 {
 		return fmt.Errorf("git status: %s", out)
 	}
 	return nil
@@ -149,7 +149,7 @@ func (w *gitWork) check() error {
 	if !w.made {
 		return nil
 	}
-	script := `cd $D/r; find .git -name '*.lock' -delete; rm -f .git/gc.pid; rm -rf ../c; git fsck --strict`
+	script := `cd $D/r; find .git -name '*.lock' -delete; rm -f .git/gc.pid; rm -rf ../c; git fsck --strict --no-dangling`
 	if w.head != "" {
 		script += "; git merge-base --is-ancestor " + w.head + " main"
 	}
