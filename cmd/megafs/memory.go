@@ -19,12 +19,12 @@ type memory struct {
 	mapped int64  // bytes of files that may stay mapped in
 }
 
-// program is about what the running program itself takes of what is mapped.
-const program = 16 << 20
+// image is about what the running program itself takes of what is mapped.
+const image = 16 << 20
 
 // limitMemory sets the Go runtime's limit.
 func limitMemory(limit int64, dir string) *memory {
-	m := &memory{dir: dir + "/", mapped: max(limit/8, program)}
+	m := &memory{dir: dir + "/", mapped: max(limit/8, image)}
 	debug.SetMemoryLimit(max(limit-2*m.mapped, limit/2))
 	return m
 }
