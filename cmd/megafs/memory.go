@@ -37,25 +37,26 @@ const (
 
 // keep looks after mapped pages until ctx ends.
 func (m *memory) keep(ctx context.Context) {
-	wait, before := countSlow, int64(0)
-	for {
+	limit, before := m.mapped, int64(0)
+	for wait := countSlow; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
 		}
 		now, err := residentFiles()
-		switch {
-		case err != nil:
+		if err != nil {
 			return // without /proc there is nothing to go by
-		case now > m.mapped:
+		}
+		if now > limit {
 			m.release()
 			now, _ = residentFiles()
+			// What stays is the program itself, which may be more than was thought; the tables get their share beside it.
+			limit, before = max(m.mapped, now+m.mapped/4), now
+		}
+		wait = min(wait*2, countSlow)
+		if now > before+m.mapped/64 {
 			wait = countSoon
-		case now > before+m.mapped/64:
-			wait = countSoon
-		default:
-			wait = min(wait*2, countSlow)
 		}
 		before = now
 	}

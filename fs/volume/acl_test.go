@@ -53,7 +53,7 @@ func TestAccessList(t *testing.T) {
 	f := b.mk(remote.Root, "f", remote.File)
 	check := func(what string, mode uint16, want acl.List) {
 		t.Helper()
-		for i, then := range []func(){func() {}, b.remount, b.drain} {
+		for i, then := range []func(){func() {}, func() { b.remount() }, b.drain} {
 			then()
 			if got := b.acl(f, acl.Access); b.mode(f) != mode || !slices.Equal(got, want) {
 				t.Errorf("after %s (%d): mode %o, %v; want %o, %v", what, i, b.mode(f), got, mode, want)

@@ -125,15 +125,7 @@ func TestP1StoreLostWhileLoading(t *testing.T) {
 // TestFsyncRemote has fsync wait for the remote: it returns when that has the bytes, and fails while that takes nothing.
 func TestFsyncRemote(t *testing.T) {
 	b := newBench(t)
-	b.Volume.Close(ctx)
-	v, err := Open(ctx, Options{
-		Remote: b.mem, StateDir: b.state, CacheDir: b.cache, JournalSize: 64 << 20, LocalStore: true, FsyncRemote: true,
-		Settle: time.Hour, MaxAge: time.Hour, Poll: -1, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.Volume = v
+	b.remount(func(o *Options) { o.FsyncRemote, o.Settle, o.MaxAge = true, time.Hour, time.Hour })
 	ino := b.mk(remote.Root, "f", remote.File)
 	h, err := b.Open(ctx, ino, true, false)
 	if err != nil {
@@ -162,11 +154,11 @@ func TestFsyncRemote(t *testing.T) {
 	if err := h.Sync(c); !remote.Is(err, remote.Timeout) {
 		t.Fatal(err)
 	}
-	v.o.Patience = 50 * time.Millisecond
+	b.o.Patience = 50 * time.Millisecond
 	if err := h.Sync(ctx); !remote.Is(err, remote.Timeout) { // also without a deadline of the caller's
 		t.Fatal(err)
 	}
-	v.o.Patience = time.Hour
+	b.o.Patience = time.Hour
 	b.store.SetFail(nil)
 	if err := h.Sync(ctx); err != nil {
 		t.Fatal(err)

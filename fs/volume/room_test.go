@@ -3,7 +3,6 @@ package volume
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -14,17 +13,11 @@ import (
 // TestNoSpace has a journal fill while the remote takes its time, and while it takes nothing: only then do writers fail, and what they wrote before is there.
 func TestNoSpace(t *testing.T) {
 	b := newBench(t)
-	b.Volume.Close(ctx)
 	const room = 100 * time.Millisecond
-	v, err := Open(ctx, Options{
-		Remote: b.mem, StateDir: b.state, CacheDir: b.cache, JournalSize: 24 << 20, LocalStore: true,
-		Settle: time.Millisecond, MaxAge: time.Millisecond, Poll: -1, Room: room, Log: slog.New(slog.DiscardHandler),
-		JournalOptions: func(o *journal.Options) { o.SegmentSize = 1 << 20 },
+	b.remount(func(o *Options) {
+		o.JournalSize, o.MaxAge, o.Room = 24<<20, time.Millisecond, room
+		o.JournalOptions = func(o *journal.Options) { o.SegmentSize = 1 << 20 }
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.Volume = v
 	ino := b.mk(remote.Root, "f", remote.File)
 	h, err := b.Open(ctx, ino, true, false)
 	if err != nil {

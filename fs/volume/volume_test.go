@@ -34,25 +34,30 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-func (b *bench) open() {
+func (b *bench) open(change ...func(*Options)) {
 	b.t.Helper()
-	v, err := Open(ctx, Options{
+	o := Options{
 		Remote: b.mem, StateDir: b.state, CacheDir: b.cache, JournalSize: 64 << 20, LocalStore: true,
 		Settle: time.Millisecond, MaxAge: 10 * time.Millisecond, Poll: -1, Log: slog.New(slog.DiscardHandler),
 		JournalOptions: func(o *journal.Options) { o.SegmentSize = 4 << 20 },
-	})
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	v, err := Open(ctx, o)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.Volume = v
 }
 
-func (b *bench) remount() {
+// remount ends the volume in order and opens it again, with other options if change says so.
+func (b *bench) remount(change ...func(*Options)) {
 	b.t.Helper()
 	if err := b.Volume.Close(ctx); err != nil {
 		b.t.Fatal(err)
 	}
-	b.open()
+	b.open(change...)
 }
 
 func (b *bench) drain() {
