@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,17 +25,17 @@ func TestNoSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	slow := 0
+	var slow atomic.Int32
 	b.store.SetFail(func(ctx context.Context, call string) error {
-		if call == "commit" && slow < 2 {
-			slow++
+		if call == "commit" && slow.Load() < 2 {
+			slow.Add(1)
 			time.Sleep(10 * room) // a request that takes long is not one that fails
 		}
 		return nil
 	})
 	piece := pattern(1<<20, 5)
 	off := int64(0)
-	for slow < 2 {
+	for slow.Load() < 2 {
 		if _, err := h.WriteAt(ctx, piece, uint64(off), false); err != nil {
 			t.Fatal("the remote is slow:", err)
 		}
