@@ -64,6 +64,7 @@ type Engine struct {
 
 	// The goroutine's own.
 	noted   journal.Seq // the latest note's record
+	upto    journal.Seq // the last record that the note is about
 	retry   time.Duration
 	since   int // Ops committed since the last snapshot
 	commits int

@@ -179,7 +179,7 @@ func (e *Engine) settle(ctx context.Context, g *tree.Generation, pos remote.Posi
 	if err != nil {
 		return err
 	}
-	e.noted = seq
+	e.noted, e.upto = seq, journal.Seq(g.Upto)
 	if err := e.trim(ctx, seq); err != nil {
 		return err
 	}

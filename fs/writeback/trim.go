@@ -8,10 +8,11 @@ import (
 )
 
 // trim gives back what of the journal nobody needs. The base and the records up to durable come first: what only they
-// replace must not go before both are on disk.
+// replace must not go before both are on disk. What came after the last commit stays: a record may be in the journal
+// already and in the tree not yet, which then does not know that it needs it.
 func (e *Engine) trim(ctx context.Context, durable journal.Seq) error {
 	need, ok := e.o.Tree.Needed()
-	before := e.noted
+	before := min(e.noted, e.upto+1)
 	if ok {
 		before = min(before, journal.Seq(need))
 	}
