@@ -196,7 +196,7 @@ func (b *machine) stateDir() {
 func TestModel(t *testing.T) {
 	seconds, _ := strconv.Atoi(os.Getenv("MEGAFS_MODEL_SECONDS"))
 	if seconds == 0 {
-		seconds = 15
+		seconds = 60
 	}
 	seed, _ := strconv.ParseUint(os.Getenv("MEGAFS_MODEL_SEED"), 10, 64)
 	end := time.Now().Add(time.Duration(seconds) * time.Second)
