@@ -157,6 +157,7 @@ func TestXattrClasses(t *testing.T) {
 		: >f; chmod 666 f; : >closed; chmod 600 closed; mkdir d s; chmod 777 d; chmod 1777 s; mkfifo p; ln -s f l; ln -s nowhere dangling
 		for x in user trusted security other system; do for f in f d p l dangling; do
 			setfattr -h -n $x.name -v value $f 2>&1; getfattr -h --only-values -n $x.name $f 2>&1; setfattr -h -x $x.none $f 2>&1; done; done
+		for x in user user. user.. user.x. trusted trusted. security security.; do setfattr -n $x -v value f 2>&1; getfattr -n $x f 2>&1; setfattr -x $x f 2>&1; done
 		setfattr -n user.secret -v x closed; setfattr -n trusted.secret -v x f; setfattr -n security.secret -v x f; getfattr -d -m - f d`
 	const theirs = `for x in user trusted security; do for f in f closed d s p; do
 			echo $x $f; setfattr -n $x.theirs -v value $f 2>&1; getfattr -n $x.secret $f 2>&1; setfattr -x $x.secret $f 2>&1; done; done; getfattr -d -m - f d`

@@ -11,16 +11,26 @@ import (
 	"megafs/remote"
 )
 
-// refused are extended attributes that are no data but ask a file system to act, which this one can't: capabilities
-// that a nosuid mount never grants and that would have to vanish at each write, and what system. has besides access control lists.
-// And those of no class, for nobody said who may see and set them.
-func refused(name string) bool {
-	class, _, _ := strings.Cut(name, ".")
+// named says whether an extended attribute may have a name, as setxattr(2) has it. Refused are those that are no data but ask a file system to act,
+// which this one can't: capabilities that a nosuid mount never grants and that would have to vanish at each write, and what system. has
+// besides access control lists. And those of no class, for nobody said who may see and set them. A class alone is no name.
+func named(name string) fuse.Status {
+	if acl.Is(name) {
+		return fuse.OK
+	}
+	class, rest, dot := strings.Cut(name, ".")
 	switch class {
 	case "user", "trusted", "security":
-		return name == "security.capability"
+	default:
+		return notSupported
 	}
-	return !acl.Is(name)
+	switch {
+	case !dot || name == "security.capability":
+		return notSupported
+	case rest == "":
+		return fuse.EINVAL
+	}
+	return fuse.OK
 }
 
 // give answers with a value, its size alone, or ERANGE, as getxattr(2) has it.
@@ -41,8 +51,8 @@ func (c *conn) GetXAttr(cancel <-chan struct{}, in *fuse.InHeader, name string, 
 	if name == "security.capability" {
 		return 0, fuse.ENODATA
 	}
-	if refused(name) {
-		return 0, notSupported
+	if s := named(name); !s.Ok() {
+		return 0, s
 	}
 	v, err := c.vol.Getxattr(background, remote.Ino(in.NodeId), name)
 	switch {
@@ -72,11 +82,8 @@ func (c *conn) ListXAttr(cancel <-chan struct{}, in *fuse.InHeader, dest []byte)
 
 func (c *conn) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) fuse.Status {
 	defer c.enter(opSetxattr).leave()
-	if refused(name) {
-		return notSupported
-	}
-	if strings.HasSuffix(name, ".") {
-		return fuse.EINVAL // a namespace without a name
+	if s := named(name); !s.Ok() {
+		return s
 	}
 	flags := in.Flags & (unix.XATTR_CREATE | unix.XATTR_REPLACE)
 	if c.extXattr && in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID != 0 {
@@ -87,8 +94,8 @@ func (c *conn) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name string
 
 func (c *conn) RemoveXAttr(cancel <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
 	defer c.enter(opRemovexattr).leave()
-	if refused(name) {
-		return notSupported
+	if s := named(name); !s.Ok() {
+		return s
 	}
 	return c.change(c.vol.Removexattr(background, remote.Ino(in.NodeId), name))
 }
