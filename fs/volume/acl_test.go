@@ -187,3 +187,18 @@ func TestDefaultList(t *testing.T) {
 		t.Error(v, err)
 	}
 }
+
+// TestWhiteoutInherits: what a rename leaves behind is a new inode of its directory, as any other.
+func TestWhiteoutInherits(t *testing.T) {
+	b := newBench(t)
+	d := b.mk(remote.Root, "d", remote.Dir)
+	b.mk(d, "f", remote.File)
+	b.setACL(d, acl.Default, extended)
+	if err := b.Rename(ctx, d, "f", d, "g", RenameWhiteout, Caller{}); err != nil {
+		t.Fatal(err)
+	}
+	f := b.ino(d, "f")
+	if got := b.acl(f, acl.Access); b.mode(f) != 0 || !slices.Equal(got, extended.WithMode(0)) {
+		t.Errorf("mode %o, %v", b.mode(f), got)
+	}
+}

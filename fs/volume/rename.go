@@ -83,9 +83,14 @@ func (v *Volume) Rename(ctx context.Context, p1 remote.Ino, n1 string, p2 remote
 			if err != nil {
 				return err
 			}
-			ops = append(ops,
-				remote.Op{Kind: remote.OpNode, Ino: w, Attr: v.inode(d1, remote.CharDev, 0, c)},
-				remote.Op{Kind: remote.OpLink, Ino: w, Parent: p1, Name: n1})
+			a := v.inode(d1, remote.CharDev, 0, c)
+			lists, err := v.inherit(d1, w, &a, c.Umask)
+			if err != nil {
+				return err
+			}
+			ops = append(append(ops,
+				remote.Op{Kind: remote.OpNode, Ino: w, Attr: a},
+				remote.Op{Kind: remote.OpLink, Ino: w, Parent: p1, Name: n1}), lists...)
 		} else {
 			ops = append(ops, remote.Op{Kind: remote.OpUnlink, Ino: ino, Parent: p1, Name: n1})
 		}
