@@ -64,7 +64,7 @@ func (c *conn) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.Att
 		if err != nil {
 			return c.status(err)
 		}
-		a.KillPriv = s.Type == remote.File && s.Mode&(syscall.S_ISUID|syscall.S_ISGID) != 0
+		a.KillPriv = s.Type != remote.Dir && s.Mode&(syscall.S_ISUID|syscall.S_ISGID) != 0
 	}
 	s, err := c.vol.Setattr(background, remote.Ino(in.NodeId), a)
 	if err != nil {

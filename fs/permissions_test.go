@@ -69,6 +69,13 @@ func TestKillPriv(t *testing.T) {
 	if got := sh(t, m.dir, 0, "stat -c %a f d"); got != "777\n2775\n" {
 		t.Errorf("after chown: %q", got)
 	}
+	sh(t, m.dir, 0, "mkfifo p; mknod s c 0 0; chmod 6777 f p s; chmod 2775 d")
+	for _, name := range []string{"f", "p", "s", "d"} { // a chown of nothing is one too
+		must(t, unix.Lchown(m.path(name), -1, -1))
+	}
+	if got := sh(t, m.dir, 0, "stat -c %a f p s d"); got != "777\n777\n777\n2775\n" {
+		t.Errorf("after chown of nothing: %q", got)
+	}
 }
 
 // TestCreateWhatIsThereAlready: the kernel thinks there is no such name; nobody told it of the new one yet. It must
