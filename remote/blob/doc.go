@@ -12,7 +12,7 @@
 //
 // # Stores
 //
-// Dir keeps objects as files of a folder, Mem in memory. Retry, Leave, Limit and Metrics wrap a Store and are one;
+// Dir keeps objects as files of a folder, S3 in a bucket, Mem in memory. Retry, Leave, Limit and Metrics wrap a Store and are one;
 // the usual order is Retry(Metrics(Leave(Limit(store)))), so that each attempt is counted, a waiting one holds no slot, and one that
 // was left because the store does not answer holds its slot until it ends. Probe asks a
 // store at run time whether it keeps the contract; package blobtest holds the suite that each store passes.
@@ -28,6 +28,15 @@
 // the store says that something isn't there, so a disk that was unmounted is Unreachable and not empty; it is taken
 // back when it holds at least one of the top-level folders known from before.
 //
+// # The bucket
+//
+// Put is one conditional PUT (If-None-Match: *) with SHA-256 and CRC32C of the bytes. A 412 is Exist, a 409 is sent again. An answer that was lost
+// is Unreachable or Timeout, and whether the object is there is Retry's to find out. A server that ignores the condition is
+// found by Probe and refused. Bodies are read and written in place, so no buffers are needed beside the caller's. The server is given 10 s for a connection,
+// 30 s to begin an answer, and is given up when less than 60 KiB come or go in a minute. It is spoken to with TLS
+// 1.2 or later; without, only when the connection's other end is this machine. Redirects are not followed. Rates bounds the bytes of bodies.
+// A bucket that is not there is Unreachable, never an empty store. Listings out of order are ErrStoreContract.
+//
 // # State and locks
 //
 // dirStore.mu owns which folder is open and what is known of its sub-folders; fileCache.mu owns the open files and is taken
@@ -41,5 +50,5 @@
 // kernel (a dead NFS server mounted hard) can't be given up by ctx, unless Leave is around the store; a GetRange not even then. Deletions are not synced and may come undone by a power cut.
 // Emptied sub-folders stay.
 //
-// It imports remote only.
+// Of megafs it imports package remote only; minio-go speaks S3, x/time/rate keeps rates.
 package blob

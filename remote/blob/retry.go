@@ -73,6 +73,9 @@ func (r *retrying) do(ctx context.Context, op string, f func(attempt *int) error
 			wait = r.o.Max
 		}
 		wait = wait/2 + time.Duration(r.o.Random()*float64(wait/2))
+		if l := (later{}); errors.As(err, &l) { // the store said how long; not all are to come back in one moment
+			wait = max(wait, l.after+time.Duration(r.o.Random()*float64(r.o.Base)))
+		}
 		if r.o.Waiting != nil {
 			r.o.Waiting(op, err, wait)
 		}

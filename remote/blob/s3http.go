@@ -1,0 +1,181 @@
+package blob
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"megafs/remote"
+)
+
+const (
+	dialTimeout   = 10 * time.Second
+	answerTimeout = 30 * time.Second // from the request's last byte to the answer's first
+	stallWindow   = 60 * time.Second // in which at least stallBytes must come or go
+	stallBytes    = 60 << 10
+	maxErrorBody  = 64 << 10
+	maxRetryAfter = time.Minute
+)
+
+// transport returns how a place's server is connected to.
+func (p S3Place) transport() (http.RoundTripper, error) {
+	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
+	t := &http.Transport{
+		DialContext: d.DialContext, Proxy: http.ProxyFromEnvironment,
+		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: answerTimeout, MaxResponseHeaderBytes: 64 << 10,
+		MaxIdleConns: 64, MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second,
+		DisableCompression: true, WriteBufferSize: 64 << 10, ReadBufferSize: 64 << 10,
+		// One connection for all would have all wait when one packet is lost.
+		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
+	}
+	if p.plain() {
+		t.Proxy = nil
+		t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := d.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			if a, ok := c.RemoteAddr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
+				c.Close()
+				return nil, errNotLoopback
+			}
+			return c, nil
+		}
+	}
+	if p.CA != "" {
+		pem, err := os.ReadFile(p.CA)
+		if err != nil {
+			return nil, remote.E("read the store's certificates", p.CA, remote.IO, err)
+		}
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool()
+		}
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, remote.E("read the store's certificates", p.CA, remote.Invalid, errors.New("no certificate in PEM form is in it"))
+		}
+		t.TLSClientConfig.RootCAs = pool
+	}
+	return polite{t}, nil
+}
+
+// polite notes how long a server wants to be left alone, and reads little of what it has to say about errors.
+type polite struct{ *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (p polite) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := p.Transport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if r.Method == http.MethodPut && (resp.StatusCode == http.StatusPreconditionFailed || resp.StatusCode == http.StatusConflict) {
+		// The status says all. A server that refuses early may not take the request's body, and would read it as the connection's next
+		// request: a body that is closed unread ends the connection.
+		resp.Body.Close()
+		resp.Body = http.NoBody
+	}
+	if resp.StatusCode >= 300 {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(resp.Body, maxErrorBody), resp.Body}
+	}
+	if c, ok := r.Context().Value(callKey{}).(*s3call); ok && (resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusTooManyRequests) {
+		if sec, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && sec > 0 {
+			c.after = min(time.Duration(min(sec, 3600))*time.Second, maxRetryAfter)
+		}
+	}
+	return resp, nil
+}
+
+type callKey struct{}
+
+// s3call is one call of the store: it ends requests that stall, and knows what errors are to say.
+type s3call struct {
+	s        *s3Store
+	op, name string
+	outer    context.Context
+	ctx      context.Context // of its requests
+	cancel   context.CancelCauseFunc
+	timer    *time.Timer
+	moved    atomic.Int64  // bytes since the timer last ran
+	after    time.Duration // what the server asked for
+}
+
+func (s *s3Store) call(ctx context.Context, op, name string) *s3call {
+	c := &s3call{s: s, op: op, name: name, outer: ctx}
+	both, cancel := context.WithCancelCause(ctx)
+	c.ctx, c.cancel = context.WithValue(both, callKey{}, c), cancel
+	c.timer = time.AfterFunc(stallWindow, func() {
+		if c.moved.Swap(0) < stallBytes {
+			cancel(errStalled)
+			return
+		}
+		c.timer.Reset(stallWindow)
+	})
+	return c
+}
+
+func (c *s3call) end() {
+	c.timer.Stop()
+	c.cancel(nil)
+}
+
+// upload is the body of a Put. After stop nothing of data is read any more, though a connection may still want to: the
+// server can answer before it has heard all.
+type upload struct {
+	c    *s3call
+	mu   sync.Mutex
+	data []byte
+	off  int
+}
+
+// Read implements io.Reader.
+func (u *upload) Read(p []byte) (int, error) {
+	p = p[:min(len(p), 64<<10)]
+	if err := u.c.s.limits.up.wait(u.c.ctx, len(p)); err != nil {
+		return 0, err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.off >= len(u.data) {
+		return 0, io.EOF
+	}
+	n := copy(p, u.data[u.off:])
+	u.off += n
+	u.c.moved.Add(int64(n))
+	return n, nil
+}
+
+func (u *upload) stop() {
+	u.mu.Lock()
+	u.data = nil
+	u.mu.Unlock()
+}
+
+// download reads an answer's body.
+type download struct {
+	c    *s3call
+	body io.Reader
+}
+
+// Read implements io.Reader.
+func (d *download) Read(p []byte) (int, error) {
+	p = p[:min(len(p), 64<<10)]
+	n, err := d.body.Read(p)
+	d.c.moved.Add(int64(n))
+	if werr := d.c.s.limits.down.wait(d.c.ctx, n); werr != nil && err == nil {
+		err = werr
+	}
+	return n, err
+}
