@@ -3,6 +3,7 @@ package blob
 import (
 	"context"
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 )
@@ -10,7 +11,7 @@ import (
 // Rates bounds how many bytes of objects a second go up and come down. The zero Rates bounds nothing; it is safe for concurrent use.
 type Rates struct{ up, down bound }
 
-// MinRate is the least bound: with less, requests would count as stalled.
+// MinRate is the least bound: with less, an object would take hours.
 const MinRate = 16 << 10
 
 // Set changes the bounds, in bytes a second, for calls under way too; 0 is none, and a negative number leaves one as it is.
@@ -25,24 +26,36 @@ func (r *Rates) Get() (up, down int64) { return r.up.get(), r.down.get() }
 // rateStep is how many bytes go at once at most.
 const rateStep = 64 << 10
 
-// bound is one direction's.
+// bound is one direction's. Those who wait stand in line, and only the first has a reservation, so that a change of the bound changes all waits.
 type bound struct {
-	once sync.Once
-	l    *rate.Limiter
+	once    sync.Once
+	l       *rate.Limiter
+	turn    chan struct{} // a token in it is the first in line
+	mu      sync.Mutex
+	changed chan struct{} // closed and renewed by set
 }
 
 func (b *bound) limiter() *rate.Limiter {
-	b.once.Do(func() { b.l = rate.NewLimiter(rate.Inf, rateStep) })
+	b.once.Do(func() {
+		b.l = rate.NewLimiter(rate.Inf, rateStep)
+		b.turn, b.changed = make(chan struct{}, 1), make(chan struct{})
+	})
 	return b.l
 }
 
 func (b *bound) set(n int64) {
-	switch {
-	case n == 0:
-		b.limiter().SetLimit(rate.Inf)
-	case n > 0:
-		b.limiter().SetLimit(rate.Limit(max(n, MinRate)))
+	if n < 0 {
+		return
 	}
+	l, r := b.limiter(), rate.Inf
+	if n > 0 {
+		r = rate.Limit(max(n, MinRate))
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l.SetLimit(r)
+	close(b.changed)
+	b.changed = make(chan struct{})
 }
 
 func (b *bound) get() int64 {
@@ -55,8 +68,35 @@ func (b *bound) get() int64 {
 // wait waits until n more bytes may go, at most rateStep.
 func (b *bound) wait(ctx context.Context, n int) error {
 	l := b.limiter()
-	if l.Limit() == rate.Inf {
+	if l.Limit() == rate.Inf || n == 0 {
 		return nil
 	}
-	return l.WaitN(ctx, n)
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for {
+		b.mu.Lock()
+		changed := b.changed
+		r := l.ReserveN(time.Now(), n)
+		b.mu.Unlock()
+		d := r.Delay()
+		if d <= 0 {
+			return nil
+		}
+		t := time.NewTimer(d)
+		select {
+		case <-t.C:
+			return nil
+		case <-changed:
+			t.Stop()
+			r.Cancel()
+		case <-ctx.Done():
+			t.Stop()
+			r.Cancel()
+			return ctx.Err()
+		}
+	}
 }

@@ -75,7 +75,9 @@ func S3(place S3Place, opts S3Options) (Store, error) {
 	return &s3Store{place: place, core: core, limits: opts.Rates, idle: rt.(polite).CloseIdleConnections}, nil
 }
 
-func (p S3Place) amazon() bool { return strings.HasSuffix(p.hostname(), ".amazonaws.com") }
+func (p S3Place) amazon() bool {
+	return strings.HasSuffix(strings.TrimSuffix(p.hostname(), ".cn"), ".amazonaws.com")
+}
 
 func (p S3Place) hostname() string { h, _, _ := strings.Cut(p.Host, ":"); return h }
 
@@ -92,22 +94,20 @@ func (p S3Place) region() string {
 	return "us-east-1"
 }
 
-// credentials finds the first that there are. A machine's own are Amazon's to look at, and not for other servers.
+// credentials finds the first that there are. A machine's own are Amazon's to look at, and not for other servers; they are asked for
+// with the first request, since without a network there are none.
 func (p S3Place) credentials() (*credentials.Credentials, error) {
-	chain := []credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{Profile: os.Getenv("AWS_PROFILE")}}
-	if p.amazon() {
-		chain = append(chain, &credentials.IAM{Client: &http.Client{Timeout: dialTimeout}})
+	given := []credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{Profile: os.Getenv("AWS_PROFILE")}}
+	client := &http.Client{Timeout: dialTimeout}
+	v, err := credentials.NewChainCredentials(given).GetWithContext(&credentials.CredContext{Client: client})
+	switch {
+	case err == nil && v.AccessKeyID != "" && v.SecretAccessKey != "":
+		return credentials.NewChainCredentials(given), nil
+	case p.amazon():
+		return credentials.New(&credentials.IAM{Client: client}), nil // alone: a chain would go on without any
 	}
-	c := credentials.NewChainCredentials(chain)
-	v, err := c.GetWithContext(&credentials.CredContext{Client: &http.Client{Timeout: dialTimeout}})
-	if err == nil && v.AccessKeyID == "" {
-		err = errors.New("there are none")
-	}
-	if err != nil {
-		return nil, remote.E("find the bucket's credentials", "", remote.Locked,
-			errors.New("none were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write them to ~/.aws/credentials and choose with AWS_PROFILE"))
-	}
-	return c, nil
+	return nil, remote.E("find the bucket's credentials", "", remote.Locked,
+		errors.New("none were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write them to ~/.aws/credentials and choose with AWS_PROFILE"))
 }
 
 // begin refuses calls that make no sense and returns the call.
@@ -264,7 +264,7 @@ func (s *s3Store) List(ctx context.Context, prefix, after string, fn func(Info) 
 		if i.Err != nil {
 			return c.fail(i.Err)
 		}
-		c.moved.Add(stallBytes) // fn may take its time
+		c.moved.Add(stallBytes)
 		if keys++; keys > maxS3Keys {
 			return remote.E("list", prefix, remote.TooLarge, errors.New("more objects than make sense"))
 		}
@@ -279,7 +279,7 @@ func (s *s3Store) List(ctx context.Context, prefix, after string, fn func(Info) 
 		if err := checkCtx(ctx, "list", prefix); err != nil {
 			return err
 		}
-		if err := fn(Info{name, i.Size}); err != nil {
+		if err := c.pause(func() error { return fn(Info{name, i.Size}) }); err != nil { // which may take its time
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package blob
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -51,7 +52,10 @@ func (c *s3call) classify(err error) (remote.Kind, error) {
 		if errors.As(err, &n) && n.Timeout() {
 			return remote.Timeout, err
 		}
-		return remote.Unreachable, err // the connection broke, or there was none
+		return remote.Unreachable, advise(err) // the connection broke, or there was none
+	}
+	if c.stranger {
+		return remote.Unreachable, errors.New("what answers is no S3 server; look at the host in the URL, and at what is between here and there")
 	}
 	text := fmt.Errorf("the server says %d %s", r.StatusCode, printable(r.Code))
 	switch r.Code {
@@ -94,6 +98,21 @@ func (c *s3call) classify(err error) (remote.Kind, error) {
 		return remote.NotSupported, fmt.Errorf("%w; redirects are not followed: look at the host and the region in the URL", text)
 	}
 	return remote.Other, text
+}
+
+// advise adds to a connection's error what can be done about it.
+func advise(err error) error {
+	var cert *tls.CertificateVerificationError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &cert):
+		return fmt.Errorf("%w; if the server has a certificate authority of its own, name its file with ?ca=FILE in the URL", err)
+	case errors.Is(err, errNotLoopback):
+		return err
+	case errors.As(err, &op) && op.Op == "dial":
+		return fmt.Errorf("%w; look at the network, and at the host in the URL", err)
+	}
+	return err
 }
 
 // printable keeps what a server says from being more than a word.

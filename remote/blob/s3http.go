@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,7 +13,10 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"megafs/remote"
 )
@@ -28,7 +32,7 @@ const (
 
 // transport returns how a place's server is connected to.
 func (p S3Place) transport() (http.RoundTripper, error) {
-	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
+	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second, Control: fewUnsent}
 	t := &http.Transport{
 		DialContext: d.DialContext, Proxy: http.ProxyFromEnvironment,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
@@ -69,6 +73,17 @@ func (p S3Place) transport() (http.RoundTripper, error) {
 	return polite{t}, nil
 }
 
+// unsent is how much of a request may lie in the kernel unsent. With more, what a slow line has yet to take would pass for sent, and the time to its
+// answer would begin too early.
+const unsent = 256 << 10
+
+// fewUnsent is a net.Dialer's Control.
+func fewUnsent(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) {
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent) // where it can't be set it is done without
+	})
+}
+
 // polite notes how long a server wants to be left alone, and reads little of what it has to say about errors.
 type polite struct{ *http.Transport }
 
@@ -90,7 +105,18 @@ func (p polite) RoundTrip(r *http.Request) (*http.Response, error) {
 			io.Closer
 		}{io.LimitReader(resp.Body, maxErrorBody), resp.Body}
 	}
-	if c, ok := r.Context().Value(callKey{}).(*s3call); ok && (resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusTooManyRequests) {
+	c, ok := r.Context().Value(callKey{}).(*s3call)
+	if ok && r.Method == http.MethodGet && resp.StatusCode == http.StatusNotFound {
+		// Between here and the store may be others who know nothing of objects; what they do not find is not gone.
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			return nil, err
+		}
+		c.stranger = !bytes.Contains(b, []byte("<Code>"))
+		resp.Body = io.NopCloser(bytes.NewReader(b))
+	}
+	if ok && (resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusTooManyRequests) {
 		if sec, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && sec > 0 {
 			c.after = min(time.Duration(min(sec, 3600))*time.Second, maxRetryAfter)
 		}
@@ -109,6 +135,8 @@ type s3call struct {
 	cancel   context.CancelCauseFunc
 	timer    *time.Timer
 	moved    atomic.Int64  // bytes since the timer last ran
+	paused   atomic.Int32  // not for the server to move: Rates or the caller are waited for
+	stranger bool          // the answer was not the store's
 	after    time.Duration // what the server asked for
 }
 
@@ -117,13 +145,22 @@ func (s *s3Store) call(ctx context.Context, op, name string) *s3call {
 	both, cancel := context.WithCancelCause(ctx)
 	c.ctx, c.cancel = context.WithValue(both, callKey{}, c), cancel
 	c.timer = time.AfterFunc(stallWindow, func() {
-		if c.moved.Swap(0) < stallBytes {
+		if c.moved.Swap(0) < stallBytes && c.paused.Load() == 0 {
 			cancel(errStalled)
 			return
 		}
 		c.timer.Reset(stallWindow)
 	})
 	return c
+}
+
+// pause runs what is not the server's to do; the window begins anew afterwards.
+func (c *s3call) pause(fn func() error) error {
+	c.paused.Add(1)
+	err := fn()
+	c.moved.Add(stallBytes)
+	c.paused.Add(-1)
+	return err
 }
 
 func (c *s3call) end() {
@@ -142,16 +179,21 @@ type upload struct {
 
 // Read implements io.Reader.
 func (u *upload) Read(p []byte) (int, error) {
-	p = p[:min(len(p), 64<<10)]
-	if err := u.c.s.limits.up.wait(u.c.ctx, len(p)); err != nil {
+	u.mu.Lock()
+	n := min(len(p), rateStep, len(u.data)-u.off)
+	u.mu.Unlock()
+	if n <= 0 {
+		return 0, io.EOF
+	}
+	if err := u.c.s.limits.up.pass(u.c, n); err != nil {
 		return 0, err
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.off >= len(u.data) {
-		return 0, io.EOF
+		return 0, io.EOF // stopped meanwhile
 	}
-	n := copy(p, u.data[u.off:])
+	n = copy(p[:n], u.data[u.off:])
 	u.off += n
 	u.c.moved.Add(int64(n))
 	return n, nil
@@ -171,11 +213,18 @@ type download struct {
 
 // Read implements io.Reader.
 func (d *download) Read(p []byte) (int, error) {
-	p = p[:min(len(p), 64<<10)]
-	n, err := d.body.Read(p)
+	n, err := d.body.Read(p[:min(len(p), rateStep)])
 	d.c.moved.Add(int64(n))
-	if werr := d.c.s.limits.down.wait(d.c.ctx, n); werr != nil && err == nil {
+	if werr := d.c.s.limits.down.pass(d.c, n); werr != nil && err == nil {
 		err = werr
 	}
 	return n, err
+}
+
+// pass is wait for a call, which is not to count as stalled meanwhile.
+func (b *bound) pass(c *s3call, n int) error {
+	if b.get() == 0 {
+		return nil
+	}
+	return c.pause(func() error { return b.wait(c.ctx, n) })
 }
