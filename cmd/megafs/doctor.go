@@ -67,6 +67,9 @@ func examine(p *profile) []check {
 		out = append(out, check{"clock", time.Now().Format(time.DateTime), ""})
 	}
 	for _, d := range []struct{ name, path string }{{"vault", p.Dir}, {"state", p.State}, {"cache", p.Cache}} {
+		if d.path == "" {
+			continue // a bucket
+		}
 		out = append(out, room(d.name, d.path))
 	}
 	if err := private(p.State); err != nil && !remote.Is(err, remote.IO) {

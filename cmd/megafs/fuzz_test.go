@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -36,9 +37,9 @@ func FuzzSize(f *testing.F) {
 	})
 }
 
-// FuzzURL: what is taken for a remote is an absolute folder, and its URL means the same again.
+// FuzzURL: what is taken for a remote is an absolute folder or a place in a bucket, and its URL means the same again.
 func FuzzURL(f *testing.F) {
-	for _, s := range []string{"", "dir:", "dir:/a/../b", "dir:relative", "mega:", "dir:/a\x00b", "DIR:/x", "dir:dir:/x", "file:///x"} {
+	for _, s := range []string{"", "dir:", "dir:/a/../b", "dir:relative", "mega:", "dir:/a\x00b", "DIR:/x", "dir:dir:/x", "file:///x", "s3://h/b", "s3://H:9/b/p?region=r&path-style=1&ca=/x", "s3://u:p@h/b"} {
 		f.Add(s, "", "")
 	}
 	f.Add("dir:/a", "state", "/cache")
@@ -47,7 +48,13 @@ func FuzzURL(f *testing.F) {
 		if err != nil {
 			return
 		}
+		if (p.Dir == "") == (p.S3 == nil) {
+			t.Errorf("%q is a folder and a bucket, or neither: %+v", url, p)
+		}
 		for _, d := range []string{p.Dir, p.State, p.Cache, p.KeyFile} {
+			if d == "" && p.S3 != nil {
+				continue
+			}
 			if !filepath.IsAbs(d) || filepath.Clean(d) != d {
 				t.Errorf("%q has the folder %q", url, d)
 			}
@@ -57,7 +64,7 @@ func FuzzURL(f *testing.F) {
 			t.Fatal(err)
 		}
 		p.Embedded = false
-		if *again != *p {
+		if !reflect.DeepEqual(again, p) {
 			t.Errorf("%+v became %+v", p, again)
 		}
 	})

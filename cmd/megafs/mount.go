@@ -38,6 +38,8 @@ type settings struct {
 	FsyncRemote   bool
 	TrustFirstUse bool
 	Offline       bool // the store did not answer a moment ago
+	UploadLimit   int64
+	DownloadLimit int64
 	Log           string
 	Foreground    bool
 	Options       []string
@@ -48,12 +50,14 @@ var mountCommand = &cli.Command{
 	Description: "Mounts and returns when the mount answers; a process in the background serves it.\n" +
 		"Without --remote it is your own vault in $XDG_DATA_HOME/megafs/vault, made at first use.\n\n" +
 		"   megafs mount ~/mega\n" +
-		"   megafs mount --remote dir:/backup/vault --passphrase-file ~/.vault-pass /mnt/mega",
+		"   megafs mount --remote dir:/backup/vault --passphrase-file ~/.vault-pass /mnt/mega\n" +
+		"   megafs mount --remote s3://s3.example.com/bucket/vault --upload-limit 2M ~/mega\n\n" + s3Help,
 	Flags: append(remoteFlags(),
-		&cli.StringFlag{Name: "remote", Aliases: []string{"r"}, Usage: "`URL` of the vault: dir:/path", EnvVars: []string{"MEGAFS_REMOTE"}},
+		&cli.StringFlag{Name: "remote", Aliases: []string{"r"}, Usage: "`URL` of the vault: dir:/path or s3://host[:port]/bucket[/prefix]", EnvVars: []string{"MEGAFS_REMOTE"}},
 		&cli.StringFlag{Name: "cache-size", Usage: "`SIZE` on disk for cached blocks; a vault in a local folder needs none unless you say so", DefaultText: "10G"},
 		&cli.StringFlag{Name: "memory", Usage: "`SIZE` of memory to stay under", Value: "256M"},
 		&cli.StringFlag{Name: "journal-size", Usage: "`SIZE` on disk for what is not sent yet", Value: "1G"},
+		uploadLimit, downloadLimit,
 		&cli.BoolFlag{Name: "foreground", Aliases: []string{"f"}, Usage: "stay in the foreground"},
 		&cli.BoolFlag{Name: "read-only", Usage: "take no changes"},
 		&cli.BoolFlag{Name: "allow-other", Usage: "let other users in, as far as modes allow"},
@@ -97,6 +101,12 @@ func mountSettings(c *cli.Context) (*settings, error) {
 			return nil, err
 		}
 	}
+	if s.UploadLimit, s.DownloadLimit, err = limits(c, 0); err != nil {
+		return nil, err
+	}
+	if p.S3 == nil && s.UploadLimit+s.DownloadLimit > 0 {
+		return nil, usage("--upload-limit and --download-limit are for vaults in a bucket; %s is a folder", p.URL)
+	}
 	switch {
 	case s.Memory < 48<<20:
 		return nil, usage("--memory must be at least 48M")
@@ -107,6 +117,9 @@ func mountSettings(c *cli.Context) (*settings, error) {
 		s.ReadOnly = s.ReadOnly || slices.Contains(strings.Split(o, ","), "ro")
 	}
 	for _, d := range []string{p.Dir, p.State, p.Cache} {
+		if d == "" {
+			continue
+		}
 		if d, err = inTime(againTime, "look for", d, func() (string, error) { return realParent(d) }); remote.Is(err, remote.Timeout) {
 			continue // a store that hangs is not one of ours
 		} else if err != nil {
@@ -139,7 +152,7 @@ func mount(c *cli.Context) error {
 	} else {
 		l.release() // the serving process takes it; this only says at once who has it
 	}
-	store, err := openStore(&s.Profile, s.Profile.Embedded && !s.Profile.known(), askTime)
+	store, err := openStore(&s.Profile, s.Profile.Embedded && !s.Profile.known(), askTime, nil)
 	if err != nil {
 		return err
 	}

@@ -10,12 +10,15 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"megafs/remote/blob"
 )
 
 // profile is a remote and the folders that belong to it.
 type profile struct {
 	URL      string
-	Dir      string // of a dir: vault
+	Dir      string        // of a dir: vault
+	S3       *blob.S3Place // of an s3: vault
 	State    string
 	Cache    string
 	KeyFile  string // where a generated passphrase lies, if there is one
@@ -40,17 +43,10 @@ func newProfile(url, state, cache string) (*profile, error) {
 	if p.URL == "" {
 		p.URL, p.Embedded = "dir:"+filepath.Join(xdg("XDG_DATA_HOME", ".local/share"), "vault"), true
 	}
-	path, ok := strings.CutPrefix(p.URL, "dir:")
-	if !ok || path == "" {
-		return nil, usage("%q is no remote that this version knows; it must be dir:/path", p.URL)
-	}
-	abs, err := filepath.Abs(path)
+	id, err := p.locate()
 	if err != nil {
 		return nil, err
 	}
-	p.Dir, p.URL = abs, "dir:"+abs
-	sum := sha256.Sum256([]byte(p.URL))
-	id := "dir-" + hex.EncodeToString(sum[:6])
 	p.State, p.Cache = state, cache
 	if p.State == "" {
 		p.State = filepath.Join(xdg("XDG_STATE_HOME", ".local/state"), id)
@@ -66,6 +62,35 @@ func newProfile(url, state, cache string) (*profile, error) {
 	}
 	p.KeyFile = filepath.Join(xdg("XDG_CONFIG_HOME", ".config"), id+".key")
 	return p, nil
+}
+
+// locate finds out where the vault lies, and returns what its folders are called after.
+func (p *profile) locate() (id string, err error) {
+	path, dir := strings.CutPrefix(p.URL, "dir:")
+	switch {
+	case dir && path != "":
+		if p.Dir, err = filepath.Abs(path); err != nil {
+			return "", err
+		}
+		p.URL = "dir:" + p.Dir
+		return folderName("dir", p.URL), nil
+	case strings.HasPrefix(p.URL, "s3:"):
+		s3, err := blob.ParseS3(p.URL)
+		if err != nil {
+			return "", usageError{err}
+		}
+		p.S3, p.URL = &s3, s3.String()
+		// Not after its options: how a server is spoken to may change, and the journal must be found again.
+		return folderName("s3", blob.S3Place{Host: s3.Host, Bucket: s3.Bucket, Prefix: s3.Prefix}.String()), nil
+	case strings.Contains(p.URL, "@"):
+		return "", usage("this is no remote that this version knows; it must be dir:/path or s3://host/bucket/prefix") // and may have a secret in it
+	}
+	return "", usage("%q is no remote that this version knows; it must be dir:/path or s3://host/bucket/prefix", p.URL)
+}
+
+func folderName(scheme, url string) string {
+	sum := sha256.Sum256([]byte(url))
+	return scheme + "-" + hex.EncodeToString(sum[:6])
 }
 
 // known reports whether this machine has seen the vault before. Where one was, none is ever made: a store that hides a vault must not get

@@ -172,7 +172,15 @@ func keyringErr(err error) error {
 }
 
 // openStore opens a profile's store. That of a vault this machine knows may be away: it is waited for. Whether it is there must be known after ask.
-func openStore(p *profile, create bool, ask time.Duration) (blob.Store, error) {
+func openStore(p *profile, create bool, ask time.Duration, rates *blob.Rates) (blob.Store, error) {
+	if p.S3 != nil {
+		s, err := blob.S3(*p.S3, blob.S3Options{Rates: rates})
+		if err != nil {
+			return nil, err
+		}
+		// Nothing is left here that takes long: a bucket's calls end with their context and when they stall, and a slow line is no dead one.
+		return blob.Limit(s, blob.LimitOptions{}), nil
+	}
 	s, err := inTime(ask, "open the vault's folder", p.Dir, func() (blob.Store, error) { return blob.Dir(p.Dir, blob.DirOptions{Create: create}) })
 	if err != nil && !create && p.known() && away(err) {
 		s, err = &awayStore{dir: p.Dir}, nil
@@ -183,12 +191,23 @@ func openStore(p *profile, create bool, ask time.Duration) (blob.Store, error) {
 	return blob.Leave(blob.Limit(s, blob.LimitOptions{}), blob.LeaveOptions{}), nil
 }
 
+// openSteady is openStore for commands that go on for long and have nobody else who tries again.
+func openSteady(p *profile, create bool) (blob.Store, error) {
+	s, err := openStore(p, create, askTime, nil)
+	if err != nil || p.S3 == nil {
+		return s, err
+	}
+	return blob.Retry(s, blob.RetryOptions{}), nil
+}
+
 // create makes a vault, with a passphrase from the flags, one that is offered on the terminal, or one in a key file.
 func create(c *cli.Context, p *profile, s blob.Store) (*crypto.Keyring, error) {
-	if list, err := os.ReadDir(p.Dir); err != nil {
-		return nil, err
-	} else if len(list) > 0 {
-		return nil, remote.E("make a vault", p.URL, remote.Exist, errors.New("the folder is not empty; a vault wants one of its own"))
+	if p.Dir != "" { // a bucket is looked at by vault.Create, as far as it has names of a vault's
+		if list, err := os.ReadDir(p.Dir); err != nil {
+			return nil, err
+		} else if len(list) > 0 {
+			return nil, remote.E("make a vault", p.URL, remote.Exist, errors.New("the folder is not empty; a vault wants one of its own"))
+		}
 	}
 	cred, ok, err := given(c, p)
 	if err != nil {
@@ -228,6 +247,9 @@ func create(c *cli.Context, p *profile, s blob.Store) (*crypto.Keyring, error) {
 		fmt.Fprintf(os.Stderr, "A new vault is made. Its passphrase is in %s (only you can read it).\nKeep a copy of that file elsewhere: without it the vault can't be opened.\n", p.KeyFile)
 	}
 	ring, recovery, err := vault.Create(c.Context, s, p.State, pass, "", crypto.DefaultKDF)
+	if errors.Is(err, blob.ErrStoreContract) {
+		err = fmt.Errorf("%w; files could be lost there without a word, so no vault is made: choose another server or folder, or a newer version of this one", err)
+	}
 	if err != nil {
 		return nil, err
 	}

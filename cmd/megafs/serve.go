@@ -26,6 +26,7 @@ type served struct {
 	s      *settings
 	store  blob.Store
 	meter  *blob.Meter
+	rates  *blob.Rates
 	vault  *vault.Vault
 	volume *volume.Volume
 	server atomic.Pointer[fs.Server]
@@ -52,7 +53,7 @@ func serve(ctx context.Context, s *settings, ready func()) (err error) {
 	held, drop := context.WithCancel(ctx)
 	defer drop()
 	go limitMemory(s.Memory, s.Profile.Cache).keep(held)
-	x := &served{s: s, meter: &blob.Meter{}}
+	x := &served{s: s, meter: &blob.Meter{}, rates: &blob.Rates{}}
 	defer func() { err = errors.Join(err, x.close()) }()
 	if err := x.open(ctx, log); err != nil {
 		return err
@@ -112,11 +113,16 @@ func (x *served) open(ctx context.Context, log *slog.Logger) error {
 	if s.Offline {
 		ask = againTime
 	}
-	store, err := openStore(p, false, ask)
+	x.rates.Set(s.UploadLimit, s.DownloadLimit)
+	store, err := openStore(p, false, ask, x.rates)
 	if err != nil {
 		return err
 	}
-	x.store = blob.Retry(blob.Metrics(store, x.meter), blob.RetryOptions{Attempts: 3})
+	tries := blob.RetryOptions{Attempts: 3}
+	if p.S3 != nil {
+		tries.Attempts = 5 // networks and servers have bad moments that disks have not
+	}
+	x.store = blob.Retry(blob.Metrics(store, x.meter), tries)
 	object, offline, err := readKeyring(ctx, x.store, p, ask)
 	if err != nil {
 		return err
@@ -136,7 +142,7 @@ func (x *served) open(ctx context.Context, log *slog.Logger) error {
 	var none [16]byte // the folders are a machine's own; their keys need not differ by device, which may change its name
 	x.volume, err = volume.Open(ctx, volume.Options{
 		Remote: x.vault, Register: x.vault.Register, StateDir: p.State, CacheDir: p.Cache, CacheSize: s.CacheSize, JournalSize: s.JournalSize,
-		Memory: s.Memory, LocalStore: !s.CacheGiven && localDisk(p.Dir), News: ask, FsyncRemote: s.FsyncRemote, ReadOnly: s.ReadOnly, Log: log,
+		Memory: s.Memory, LocalStore: p.Dir != "" && !s.CacheGiven && localDisk(p.Dir), News: ask, FsyncRemote: s.FsyncRemote, ReadOnly: s.ReadOnly, Log: log,
 		Keys: volume.Keys{Journal: k.Local("journal", none), Tree: k.Local("tree", none), Cache: k.Local("cache", none)},
 		Changed: func(c []volume.Change) {
 			if srv := x.server.Load(); srv != nil {
@@ -184,6 +190,9 @@ type status struct {
 	Requests    map[string]uint64 `json:"requests"`
 	BytesUp     uint64            `json:"bytes_up"`
 	BytesDown   uint64            `json:"bytes_down"`
+	Bytes       map[string]uint64 `json:"bytes"` // by kind, as the requests are
+	Waiting     int               `json:"requests_under_way"`
+	Limits      bounds            `json:"limits"`
 	Kernel      fs.Stats          `json:"kernel"`
 	Vault       vault.Info        `json:"vault"`
 }
@@ -193,6 +202,7 @@ func (x *served) status() status {
 	return status{
 		PID: os.Getpid(), MountPoint: x.s.MountPoint, Remote: x.s.Profile.URL, Status: x.volume.Status(),
 		MemoryBytes: rss(), MemoryLimit: x.s.Memory, Requests: m.Requests, BytesUp: m.BytesUp, BytesDown: m.BytesDown,
+		Bytes: m.Bytes, Waiting: m.InFlight, Limits: x.limits(),
 		Kernel: x.server.Load().Stats(), Vault: x.vault.Info(),
 	}
 }
@@ -212,6 +222,7 @@ const (
 	opStatus = "status"
 	opSync   = "sync"
 	opWhy    = "why"
+	opLimit  = "limit"
 )
 
 func (x *served) handler() control.Handler {
@@ -224,6 +235,8 @@ func (x *served) handler() control.Handler {
 				return nil, x.volume.Drain(ctx)
 			case opWhy:
 				return x.volume.Why(ctx, string(r.Path))
+			case opLimit:
+				return x.limit(r)
 			}
 			return nil, usage("no such request")
 		},

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -90,10 +93,27 @@ func (m *mounted) print(w io.Writer) {
 	if s.RemoteTotal > 0 {
 		fmt.Fprintf(w, "  store     %s of %s used\n", formatSize(int64(s.RemoteUsed)), formatSize(int64(s.RemoteTotal)))
 	}
-	fmt.Fprintf(w, "  traffic   %s up, %s down\n", formatSize(int64(s.BytesUp)), formatSize(int64(s.BytesDown)))
+	fmt.Fprintf(w, "  traffic   %s up, %s down%s\n", formatSize(int64(s.BytesUp)), formatSize(int64(s.BytesDown)), s.Limits)
+	fmt.Fprintf(w, "  requests  %s\n", s.requests())
 	if s.LastError != "" {
 		fmt.Fprintf(w, "  last error %s\n", s.LastError)
 	}
+}
+
+// requests tells what the store was asked, by kind, with the bytes that came or went.
+func (s *status) requests() string {
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(s.Requests)) {
+		p := fmt.Sprintf("%d %s", s.Requests[kind], kind)
+		if n := s.Bytes[kind]; n > 0 {
+			p += fmt.Sprintf(" (%s)", formatSize(int64(n)))
+		}
+		parts = append(parts, p)
+	}
+	if len(parts) == 0 {
+		return "none yet"
+	}
+	return strings.Join(parts, ", ")
 }
 
 var whyCommand = &cli.Command{

@@ -24,10 +24,10 @@ var vaultCommand = &cli.Command{
 	Name: "vault", Usage: "make, look at, check and unlock vaults",
 	Subcommands: []*cli.Command{
 		{
-			Name: "init", Usage: "make a vault in an empty folder", ArgsUsage: "URL", Flags: append(remoteFlags(),
+			Name: "init", Usage: "make a vault in an empty folder or bucket", ArgsUsage: "URL", Flags: append(remoteFlags(),
 				&cli.BoolFlag{Name: "i-accept-weak", Usage: "take a passphrase that can be guessed"},
 				&cli.BoolFlag{Name: "show-recovery", Usage: "print the recovery key even without a terminal"}),
-			Description: "   megafs vault init dir:/backup/vault",
+			Description: "   megafs vault init dir:/backup/vault\n   megafs vault init s3://s3.example.com/bucket/vault\n\n" + s3Help,
 			Action: func(c *cli.Context) error {
 				p, err := vaultProfile(c)
 				if err != nil {
@@ -41,7 +41,7 @@ var vaultCommand = &cli.Command{
 				if p.known() {
 					return remote.E("make a vault", p.URL, remote.Exist, fmt.Errorf("this machine knows a vault there, and may hold changes that were not sent; if that is over, move %s away", p.State))
 				}
-				s, err := openStore(p, true, askTime)
+				s, err := openSteady(p, true)
 				if err != nil {
 					return err
 				}
@@ -177,7 +177,7 @@ func lookAt(c *cli.Context, fn func(*openVault) error) error {
 func useVault(c *cli.Context, p *profile, state string, fn func(*openVault) error) error {
 	x := &openVault{p: p}
 	var err error
-	if x.store, err = openStore(p, false, askTime); err != nil {
+	if x.store, err = openSteady(p, false); err != nil {
 		return err
 	}
 	defer x.store.Close()

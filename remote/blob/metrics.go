@@ -13,6 +13,7 @@ import (
 type Stats struct {
 	Requests  map[string]uint64 `json:"requests"`   // by kind of call: put, get, range, size, list, delete, usage
 	Errors    map[string]uint64 `json:"errors"`     // likewise; NotExist, Exist and Canceled are answers and not counted
+	Bytes     map[string]uint64 `json:"bytes"`      // of objects and ranges, likewise
 	BytesUp   uint64            `json:"bytes_up"`   // of objects that were put
 	BytesDown uint64            `json:"bytes_down"` // of objects and ranges that were read
 	InFlight  int               `json:"in_flight"`  // calls under way
@@ -38,8 +39,9 @@ func (m *Meter) Snapshot() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.s
-	s.Requests, s.Errors = map[string]uint64{}, map[string]uint64{}
+	s.Requests, s.Errors, s.Bytes = map[string]uint64{}, map[string]uint64{}, map[string]uint64{}
 	maps.Copy(s.Requests, m.s.Requests)
+	maps.Copy(s.Bytes, m.s.Bytes)
 	maps.Copy(s.Errors, m.s.Errors)
 	if s.LastError != nil {
 		last := *s.LastError
@@ -53,7 +55,7 @@ func (m *Meter) begin(op string) func(err error, up, down int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.s.Requests == nil {
-		m.s.Requests, m.s.Errors = map[string]uint64{}, map[string]uint64{}
+		m.s.Requests, m.s.Errors, m.s.Bytes = map[string]uint64{}, map[string]uint64{}, map[string]uint64{}
 	}
 	m.s.Requests[op]++
 	m.s.InFlight++
@@ -65,6 +67,9 @@ func (m *Meter) end(op string, err error, up, down int) {
 	defer m.mu.Unlock()
 	m.s.InFlight--
 	if err == nil {
+		if up+down > 0 {
+			m.s.Bytes[op] += uint64(up + down)
+		}
 		m.s.BytesUp += uint64(up)
 		m.s.BytesDown += uint64(down)
 		return

@@ -20,6 +20,8 @@ type Request struct {
 	Path []byte `json:"path,omitzero"` // relative to the mount's root; names are bytes, which need not be UTF-8
 	Lazy bool   `json:"lazy,omitempty"`
 	Wait bool   `json:"wait,omitempty"`
+	Up   *int64 `json:"up,omitempty"`   // bytes a second; nil: as it is
+	Down *int64 `json:"down,omitempty"` // likewise
 }
 
 // Failure is an error that crossed the socket: its text, and the exit code of the command that gets it.
