@@ -127,3 +127,81 @@ func TestParseS3(t *testing.T) {
 		}
 	}
 }
+
+// TestS3Stranger: a 404 of somebody between here and the store is not taken for an object that is gone.
+func TestS3Stranger(t *testing.T) {
+	s := fake(t, func(w http.ResponseWriter, r *http.Request) { http.Error(w, "default backend", http.StatusNotFound) })
+	if _, err := s.Get(ctx, "a", 1); !remote.Is(err, remote.Unreachable) {
+		t.Error(err)
+	}
+	s = fake(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, "<Error><Code>NoSuchKey</Code></Error>")
+	})
+	if _, err := s.Get(ctx, "a", 1); !remote.Is(err, remote.NotExist) {
+		t.Error(err)
+	}
+}
+
+// TestS3Plain: without TLS nothing is sent to another machine, whatever the name of this one is said to mean.
+func TestS3Plain(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "a")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "b")
+	served := make(chan struct{}, 9)
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served <- struct{}{} }))
+	defer srv.Close()
+	// A name that is no loopback address is spoken to with TLS, which this server has not.
+	_, port, _ := strings.Cut(strings.TrimPrefix(srv.URL, "http://"), ":")
+	for _, host := range []string{"localhost.localdomain", "127.0.0.1.nip.invalid", "0.0.0.0"} {
+		p, err := blob.ParseS3("s3://" + host + ":" + port + "/bucket")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := blob.S3(p, blob.S3Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Get(ctx, "a", 1); !remote.Is(err, remote.Unreachable) {
+			t.Error(host, err)
+		}
+		s.Close()
+	}
+	if len(served) > 0 {
+		t.Error("a request went without TLS")
+	}
+}
+
+// TestS3Rates lets uploads wait for so slow a rate that they would take hours, and lets them go by changing it.
+func TestS3Rates(t *testing.T) {
+	srv := blobtest.NewS3Server(t)
+	rates := &blob.Rates{}
+	rates.Set(blob.MinRate, 0)
+	s := srv.Open(t, blob.S3Options{Rates: rates})
+	defer s.Close()
+	data := make([]byte, 64<<20)
+	done := make(chan error, 2)
+	for _, name := range []string{"a", "b"} {
+		go func() { done <- s.Put(ctx, name, data) }()
+	}
+	select {
+	case err := <-done:
+		t.Fatal("it did not wait:", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	if up, down := rates.Get(); up != blob.MinRate || down != 0 {
+		t.Error(up, down)
+	}
+	rates.Set(0, -1)
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	// A call that waits for its turn ends with its context.
+	rates.Set(-1, blob.MinRate)
+	c, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	if err := s.GetRange(c, "a", 0, data); !remote.Is(err, remote.Timeout) {
+		t.Error(err)
+	}
+}
