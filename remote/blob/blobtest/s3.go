@@ -107,8 +107,11 @@ func (s *S3Server) answers(ended chan struct{}) bool {
 }
 
 // URL is that of a place in the bucket where nothing lies yet.
-func (s *S3Server) URL() string {
-	return fmt.Sprintf("s3://%s/%s/place/%d", s.Addr, s3Bucket, s.n.Add(1))
+func (s *S3Server) URL() string { return s.Over(s.Addr) }
+
+// Over is URL by another address, as that of a Line to the server.
+func (s *S3Server) Over(addr string) string {
+	return fmt.Sprintf("s3://%s/%s/place/%d", addr, s3Bucket, s.n.Add(1))
 }
 
 // Open returns a store in such a place.
