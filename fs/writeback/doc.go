@@ -8,6 +8,9 @@
 // trimmed. A round that fails gives the generation back (tree.Thaw) and is tried again later; nothing is
 // lost and nothing is half done, for a batch is seen whole or not at all.
 //
+// Between two rounds is as much time as a file must have been left alone, unless somebody waits or room runs out: each
+// costs two requests at least, so few are to carry much.
+//
 // A round that fails after the remote took the batch is no special case: the next load brings the
 // batch as it would any other, the difference is gone, and the next plan is empty.
 //

@@ -36,6 +36,7 @@ type Options struct {
 
 	Settle   time.Duration // how long a file must have been left alone; default 1 s
 	MaxAge   time.Duration // how long one that is never left alone is kept back; default 30 s
+	Gather   time.Duration // how long after a round the next one begins at the earliest, so that few carry much; default: as Settle
 	Poll     time.Duration // how often the remote is asked for what others did; default 5 s, negative: never
 	Patience time.Duration // how long a writer waits for room while nothing can be sent; default 30 s
 	MoveAt   int64         // how full the journal is, in bytes, when records that are needed for long are moved forward; default a quarter of its limit
@@ -66,7 +67,8 @@ type Engine struct {
 	noted   journal.Seq // the latest note's record
 	upto    journal.Seq // the last record that the note is about
 	retry   time.Duration
-	since   int // Ops committed since the last snapshot
+	rest    time.Time // no round before that
+	since   int       // Ops committed since the last snapshot
 	commits int
 }
 
@@ -96,6 +98,7 @@ func Start(o Options) *Engine {
 	}
 	def(&o.Settle, time.Second)
 	def(&o.MaxAge, 30*time.Second)
+	def(&o.Gather, o.Settle)
 	def(&o.Poll, 5*time.Second)
 	def(&o.Timeout, 2*time.Minute)
 	def(&o.Patience, 30*time.Second)
@@ -287,6 +290,9 @@ func (e *Engine) round(ctx context.Context, now time.Time, poll bool) (time.Dura
 		}
 		return 0, e.last()
 	}
+	if now.Before(e.rest) && !e.hurry() {
+		return 0, e.last()
+	}
 	g, err := e.freeze(now)
 	if err != nil || g == nil {
 		return 0, err
@@ -308,6 +314,7 @@ func (e *Engine) round(ctx context.Context, now time.Time, poll bool) (time.Dura
 		}
 		return e.backoff(err), err
 	}
+	e.rest = time.Now().Add(e.o.Gather)
 	return e.backoff(nil), nil
 }
 
