@@ -111,6 +111,9 @@ func (h *Handle) ahead(off uint64, n int) {
 	if err != nil {
 		return
 	}
+	if node.Size <= smallFile {
+		h.v.beside(node)
+	}
 	from, to := h.stream.Next(off, n, node.Size)
 	if from >= to {
 		return

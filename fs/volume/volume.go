@@ -66,6 +66,8 @@ type Volume struct {
 	writing  map[remote.Ino]int  // open for writing
 	nameable map[remote.Ino]bool // made without a name and not linked yet
 
+	near neighbours
+
 	lastSeq atomic.Uint64 // the latest record appended
 	usage   atomic.Pointer[remote.Usage]
 	stop    context.CancelFunc
