@@ -109,3 +109,11 @@ func KindOf(err error) Kind {
 
 // Is reports whether err's kind is k.
 func Is(err error, k Kind) bool { return err != nil && KindOf(err) == k }
+
+// GoneError is why a commit is Stale: it refers to content that the remote has given up since nothing referred to it any more. What is
+// still readable of it must be stored anew.
+type GoneError struct{ Objects []ObjectID }
+
+func (e *GoneError) Error() string {
+	return fmt.Sprintf("%d content objects were collected as garbage", len(e.Objects))
+}

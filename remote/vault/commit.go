@@ -24,6 +24,9 @@ func (v *Vault) Commit(ctx context.Context, base remote.Position, ops []remote.O
 	if _, n := v.Device(); n == 0 {
 		return base, remote.E("commit", "", remote.Stale, errors.New("this machine's number in the vault is another's now; mount again to get a new one"))
 	}
+	if ids := v.gone(ops); len(ids) > 0 {
+		return base, remote.E("commit", "", remote.Stale, &remote.GoneError{Objects: ids})
+	}
 	return v.commit(ctx, base, split(ops))
 }
 
@@ -66,7 +69,7 @@ func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry
 	}
 	// Nothing is built on an entry that the store does not have as it was.
 	switch err := v.stands(ctx, at); {
-	case errors.Is(err, errUnknown):
+	case errors.Is(err, errUnknown), errors.Is(err, errPruned):
 		return base, remote.E("commit", "", remote.Conflict, err)
 	case err != nil:
 		return base, err
@@ -115,8 +118,11 @@ func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry
 	if v.o.VerifyCommits {
 		v.stood, v.stoodAt = at, v.o.Clock()
 	}
-	if last.typ == entrySnapshot {
+	switch last.typ {
+	case entrySnapshot:
 		v.snap = last.about
+	case entryMark, entryDone:
+		v.marks.add(last)
 	}
 	if at.Seq >= v.head.Seq { // else a load saw it already, and more
 		v.head, v.end = at, at
@@ -172,8 +178,8 @@ func (v *Vault) put(ctx context.Context, seq uint64, sealed []byte) error {
 		case remote.Is(gerr, remote.Integrity):
 			return v.violated(bad("commit", name, ErrTampered, gerr))
 		default:
-			if err == nil {
-				err = gerr
+			if err == nil || remote.Is(err, remote.Exist) {
+				err = gerr // who has the place is not known
 			}
 			return err
 		}

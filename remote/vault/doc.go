@@ -8,6 +8,8 @@
 //	o/<2 hex>/<id>        content: up to 256 chunks of 16 KiB, packed from whole files and parts of files; the 2 are the id's first
 //	s/r/<number>-<id>     snapshots: a root
 //	s/p/<id>              and its parts
+//	h/i/<number>-<id>     the hashes of the log's entries up to one, when those are removed
+//	h/s/<number>-<id>     and segments of 4096 of them, from 0 on
 //
 // Numbers are 16 hexadecimal digits, ids 64, all in lower case. Nothing is ever overwritten. A store that is a folder may have other files and folders beside these, which
 // mean nothing. The keyring with the highest generation is the one in force; its object's generation is the one in its name.
@@ -24,6 +26,9 @@
 //	    0 batch part            u16 n | n Ops (package wire)
 //	    1 snapshot announcement u64 number of the state | 32 hash of the sealed root | 32 root id
 //	    2 keyring change        u64 generation | 32 hash
+//	    3 mark                  u64 floor | 32 id, 32 SHA-256 of the sealed history up to floor; zeros without floor |
+//	                            u32 n | n items: u8 1 content, 2 part, 3 root, 4 history, 5 segment | u64 number, of 3..5 only | 32 id
+//	    4 mark done             u64 number of the mark's entry
 //	zeros up to the bucket of the length
 //
 // The bucket of n is 512 for n <= 512. For more let e be the position of n's highest bit (n >= 2^e) and s the number of bits of e; the bucket is n rounded up to a
@@ -50,6 +55,29 @@
 //
 // Whoever reads from a snapshot on goes on with the entries after n. What a file's extents leave out is a hole; snapshots have no Ops for holes.
 //
+// # Garbage
+//
+// A mark gives objects up: no later entry may refer to its items, and one that does is refused as ErrInvalidEntry by those who followed the log from the mark
+// on. The log is in one order for all, and who commits has read all of it, so a writer can't refer to what was given up without knowing; it stores
+// that content anew, and its commit that was under way fails, since the mark took its place. So what is given up may be removed at any
+// time after, whatever clocks say. That it is not at once is for readers that have not looked for a while. When all is removed, another entry says so;
+// any machine may go on with what another began.
+//
+// What is given up are objects that a listing shows and nothing needs: content that neither a chosen snapshot, nor an entry after it, nor this machine's
+// tree and journal refers to; snapshots but the chosen one, the two newest, one in each eighth of the time that is kept, and the one that the log begins with;
+// their parts; histories that are replaced. The chosen snapshot is the newest that was announced before the time that is kept, so that all states
+// since stay whole. A listing is a hint only: what is needed is never given up, whatever it shows. When somebody else commits first, what he
+// refers to is taken into account before the mark is tried again; after another mark or snapshot, all is looked at anew.
+//
+// A mark with a floor lets the log up to that entry go, of which there is a snapshot. Before that the snapshots concerned are held against a replay of the log, a later one
+// must be there too, and the history is stored and read back. The entries go the oldest first. A history's plaintext: u16 version = 1 |
+// 32 vault id | u64 floor | per full 4096 entries 32 id, 32 SHA-256 of the sealed segment | 32 hashes of the rest | zeros up to the bucket of
+// the length; its context is u64 floor and a zero byte. Segment k's plaintext is H(4096k+1) to H(4096k+4096), its context u64 k. A machine that remembers an entry that is
+// removed looks it up there, and goes on after the floor; it is not taken for one that never saw the vault. Without a history that has the
+// entry the store is caught in a gap, with one that has another a fork. Having leapt, it takes a new name: what was done in its name there it can't tell.
+//
+// A vault whose log begins later than with entry 1 has an entry with a floor that allows it.
+//
 // # A second reader
 //
 // scripts/decode reads vaults by this text, that of package crypto and that of package wire, and shares no code with the program. What it needs
@@ -72,8 +100,7 @@
 //
 // # Not in this version
 //
-// The log is never pruned and nothing is collected as garbage, so history segments are not needed and not written: whoever prunes first can make
-// them from the log, and put them into roots of version 2, which this version passes over. Keys are not rotated by any
+// Keys are not rotated by any
 // command yet; entries under withdrawn epochs are refused all the same, and a vault rotated by a newer megafs is ErrUnsupported until it is opened
 // with the new keys. A read of some chunks of a content object does not notice that others are missing, or that something follows the last; Verify does.
 //

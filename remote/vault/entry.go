@@ -19,6 +19,8 @@ const (
 	entryBatch    = 0 // a part of a batch
 	entrySnapshot = 1 // announces a snapshot of the state before it
 	entryKeyring  = 2 // names a new keyring generation
+	entryMark     = 3 // gives objects up
+	entryDone     = 4 // says that what a mark gave up is removed
 )
 
 const (
@@ -55,6 +57,7 @@ type entry struct {
 	list    []remote.Op // the same decoded, when the entry was read
 	about   link        // of the other types: what snapshot (its state's number, its root's hash) or keyring
 	root    crypto.ID   // of a snapshot
+	mark    *mark       // what a mark gives up; of a done one, about has the number
 	hash    [32]byte    // of the sealed bytes: what the next entry names
 }
 
@@ -106,6 +109,10 @@ func (e *entry) seal(k *crypto.Keys) []byte {
 		b = append(e.about.append(b), e.root[:]...)
 	case entryKeyring:
 		b = e.about.append(b)
+	case entryMark:
+		b = e.mark.append(b)
+	case entryDone:
+		b = binary.BigEndian.AppendUint64(b, e.about.Seq)
 	}
 	padded := make([]byte, bucket(len(b)))
 	copy(padded, b)
@@ -188,6 +195,13 @@ func decodeEntry(vid crypto.VaultID, seq uint64, b []byte) (*entry, error) {
 		e.about, e.root = r.link(), crypto.ID(r.h32())
 	case entryKeyring:
 		e.about = r.link()
+	case entryMark:
+		var err error
+		if e.mark, err = r.mark(); err != nil {
+			return nil, err
+		}
+	case entryDone:
+		e.about.Seq = r.u64()
 	default:
 		return nil, fmt.Errorf("%w: type %d", ErrUnsupported, e.typ)
 	}

@@ -68,7 +68,7 @@ func (v *Vault) stands(ctx context.Context, at link) error {
 	case at.Seq > trusted.Seq:
 		return errUnknown
 	case remote.Is(err, remote.NotExist):
-		return v.violated(v.rolledBack(ctx, at.Seq-1))
+		return v.absent(ctx, at, at.Seq)
 	case remote.Is(err, remote.TooLarge):
 		return v.violated(bad("load", name, ErrTampered, errors.Join(ErrLimit, err)))
 	case err != nil:
@@ -87,6 +87,19 @@ func (v *Vault) stands(ctx context.Context, at link) error {
 // a power cut. The state is to be loaded anew.
 var errUnknown = errors.New("a position of another history")
 
+// absent says what it means that entry seq is not there, which must have been: it was removed long ago, and that is errPruned, or the store
+// is caught. at is a place before it, or its own.
+func (v *Vault) absent(ctx context.Context, at link, seq uint64) error {
+	_, err := v.pruned(ctx, at, seq, v.rolledBack(ctx, seq-1))
+	switch {
+	case err == nil:
+		return errPruned
+	case remote.Is(err, remote.Integrity):
+		return v.violated(err)
+	}
+	return err
+}
+
 // rolledBack says what it means that the log ends earlier than it did before: a gap when later entries are still there.
 func (v *Vault) rolledBack(ctx context.Context, seq uint64) error {
 	why := ErrRollback
@@ -103,7 +116,8 @@ func (v *Vault) rolledBack(ctx context.Context, seq uint64) error {
 var errStop = errors.New("stop")
 
 // lookBehind looks once whether there are entries after the one where the log seems to end. more says that the log went on meanwhile.
-func (v *Vault) lookBehind(ctx context.Context, seq uint64) (more bool, err error) {
+func (v *Vault) lookBehind(ctx context.Context, at link) (more bool, err error) {
+	seq := at.Seq
 	v.mu.Lock()
 	seen := v.gapSeen
 	v.gapSeen = true
@@ -119,7 +133,18 @@ func (v *Vault) lookBehind(ctx context.Context, seq uint64) (more bool, err erro
 	if _, err := v.again(ctx, seq+1); !remote.Is(err, remote.NotExist) {
 		return true, nil
 	}
-	return false, v.violated(bad("load", logName(seq+1), ErrGap, fmt.Errorf("entry %d is there", later)))
+	why := bad("load", logName(seq+1), ErrGap, fmt.Errorf("entry %d is there", later))
+	_, err = v.pruned(ctx, at, seq+1, why)
+	switch {
+	case err == nil:
+		err = errPruned
+	case remote.Is(err, remote.Integrity):
+		err = v.violated(err)
+	}
+	v.mu.Lock()
+	v.gapSeen = false
+	v.mu.Unlock()
+	return false, err
 }
 
 // behind returns the number of an entry that lies behind the next after seq, or 0. What was copied to a later place is no entry; only what
@@ -190,6 +215,11 @@ func (v *Vault) recognise(e *entry) error {
 // cloned gives this device a new name: the log has entries of the old one that were not made here. Called with mu held.
 func (v *Vault) cloned() error {
 	v.o.Log.Warn(ErrDeviceCloned.Error())
+	return v.rename()
+}
+
+// rename gives this device a new name. Called with mu held.
+func (v *Vault) rename() error {
 	v.trust.Device = v.fresh().Device
 	v.trust.Number, v.trust.Own, v.trust.Pending = 0, link{}, nil
 	return v.save()

@@ -25,13 +25,14 @@ func (v *Vault) Load(ctx context.Context, from remote.Position, sink remote.Sink
 	if err == nil {
 		w, err = v.reach(ctx, link(from))
 	}
-	switch {
-	case errors.Is(err, errUnknown):
-		return v.loadFresh(ctx, sink)
-	case err != nil:
-		return from, err
+	to := from
+	if err == nil {
+		to, err = v.follow(ctx, w, sink)
 	}
-	return v.follow(ctx, w, sink)
+	if errors.Is(err, errUnknown) || errors.Is(err, errPruned) {
+		return v.loadFresh(ctx, sink)
+	}
+	return to, err
 }
 
 // reach returns a walker that stands on an entry. When this machine trusts an earlier one it walks there from that, which proves that the
@@ -47,11 +48,19 @@ func (v *Vault) reach(ctx context.Context, to link) (*walker, error) {
 		trusted = link{}
 	}
 	v.mu.Unlock()
+	if trusted.Seq > 0 && trusted.Seq == to.Seq && trusted != to {
+		return nil, errUnknown
+	}
 	if trusted.Seq == 0 || trusted.Seq >= to.Seq {
 		return w, nil
 	}
 	w.at, w.end = trusted, trusted
-	next, stop := v.entries(ctx, trusted.Seq)
+	return v.walkTo(ctx, w, to)
+}
+
+// walkTo lets a walker walk to an entry.
+func (v *Vault) walkTo(ctx context.Context, w *walker, to link) (*walker, error) {
+	next, stop := v.entries(ctx, w.at.Seq)
 	defer stop()
 	for w.at.Seq < to.Seq {
 		f := next()
@@ -59,7 +68,11 @@ func (v *Vault) reach(ctx context.Context, to link) (*walker, error) {
 			f.sealed, f.err = v.again(ctx, f.seq)
 		}
 		if remote.Is(f.err, remote.NotExist) {
-			return nil, v.violated(bad("load", logName(f.seq), ErrGap, nil))
+			over, err := v.leap(ctx, w.at, to)
+			if err != nil {
+				return nil, err
+			}
+			return v.walkTo(ctx, over, to)
 		}
 		if _, _, err := v.take(ctx, w, f); err != nil {
 			return nil, err
@@ -69,6 +82,27 @@ func (v *Vault) reach(ctx context.Context, to link) (*walker, error) {
 		return nil, errUnknown
 	}
 	return w, nil
+}
+
+// leap brings a walker over entries that were removed, by a history that has the place where it stands. What was done there in this device's name,
+// or by a copy of its state folder, nobody can tell any more, so the device takes a new name.
+func (v *Vault) leap(ctx context.Context, at, to link) (*walker, error) {
+	h, err := v.pruned(ctx, at, at.Seq+1, bad("load", logName(at.Seq+1), ErrGap, nil))
+	if err == nil && h.floor > to.Seq {
+		return nil, errPruned // more was removed meanwhile
+	}
+	if remote.Is(err, remote.Integrity) {
+		err = v.violated(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.o.Log.Info("the log was followed over entries that were removed; this machine goes on under a new name", "from", at.Seq, "to", h.floor)
+	w := v.walkerAt(h.at(h.floor, v.keys.Vault()))
+	w.snap = v.snap
+	return w, v.rename()
 }
 
 // take lets a walker take the next entry, and compares it with what this machine remembers.
@@ -114,11 +148,11 @@ func (v *Vault) follow(ctx context.Context, w *walker, sink remote.Sink) (end re
 		f := next()
 		if remote.Is(f.err, remote.NotExist) && f.seq <= v.trusted().Seq {
 			if f.sealed, f.err = v.again(ctx, f.seq); remote.Is(f.err, remote.NotExist) {
-				return end, v.violated(v.rolledBack(ctx, w.at.Seq))
+				return end, v.absent(ctx, w.at, f.seq)
 			}
 		}
 		if remote.Is(f.err, remote.NotExist) {
-			more, err := v.lookBehind(ctx, w.at.Seq)
+			more, err := v.lookBehind(ctx, w.at)
 			if err == nil && !more {
 				err = v.chained(ctx, w)
 			}
@@ -150,6 +184,15 @@ func (v *Vault) follow(ctx context.Context, w *walker, sink remote.Sink) (end re
 // look as if it were the present one.
 func (v *Vault) loadFresh(ctx context.Context, sink remote.Sink) (remote.Position, error) {
 	pos, err := v.beginAnew(ctx, sink)
+	for range 3 {
+		if !errors.Is(err, errPruned) {
+			break
+		}
+		pos, err = v.beginAnew(ctx, sink) // entries were removed meanwhile, since there is a newer snapshot
+	}
+	if errors.Is(err, errPruned) {
+		err = v.violated(bad("load", "", ErrMissing, errors.New("the log's first entries are removed, and no snapshot of what they said can be used")))
+	}
 	if !remote.Is(err, remote.Integrity) || pos.Seq == 0 || pos.Seq >= v.trusted().Seq {
 		return pos, err
 	}
@@ -163,7 +206,7 @@ func (v *Vault) loadFresh(ctx context.Context, sink remote.Sink) (remote.Positio
 func (v *Vault) beginAnew(ctx context.Context, sink remote.Sink) (remote.Position, error) {
 	none := remote.Position{}
 	// A store that went back is found out before anything is told.
-	if err := v.stands(ctx, v.trusted()); err != nil {
+	if err := v.stands(ctx, v.trusted()); err != nil && !errors.Is(err, errPruned) {
 		return none, err
 	}
 	list, err := v.candidates(ctx)

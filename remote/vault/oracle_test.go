@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +17,7 @@ import (
 // What must hold whatever a store does, in every test: here, where machines meet their stores and are told of the state.
 
 // guard is a machine's way to its store. A machine that caught the store in a lie writes and removes nothing any more; nothing but old
-// keyrings is ever removed; and the newest entry that is remembered does not go back.
+// keyrings and what a mark gave up is ever removed; and the newest entry that is remembered does not go back.
 type guard struct {
 	blob.Store
 	w *world
@@ -56,7 +57,7 @@ func (g *guard) Put(ctx context.Context, name string, data []byte) error {
 
 func (g *guard) Delete(ctx context.Context, name string) error {
 	g.look(true, name)
-	if !strings.HasPrefix(name, keyringPrefix) {
+	if !strings.HasPrefix(name, keyringPrefix) && !g.w.given(name) {
 		g.w.t.Error("removed:", name)
 	}
 	return g.Store.Delete(ctx, name)
@@ -70,6 +71,20 @@ func (g *guard) Get(ctx context.Context, name string, limit int64) ([]byte, erro
 func (g *guard) GetRange(ctx context.Context, name string, off int64, dst []byte) error {
 	g.look(false, name)
 	return g.Store.GetRange(ctx, name, off, dst)
+}
+
+// given reports whether some mark gave an object up.
+func (w *world) given(name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	seq, entry := number(name, "l/")
+	item, ok := itemOf(name)
+	for _, e := range w.made {
+		if e.typ == entryMark && (entry && seq <= e.mark.floor || ok && slices.Contains(e.mark.items, item)) {
+			return true
+		}
+	}
+	return false
 }
 
 // memory is a sink that keeps what it is told. With a world it holds that against what was done there: each batch is one that a holder of the

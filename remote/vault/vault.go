@@ -45,6 +45,7 @@ type Vault struct {
 	end     link // the newest entry that ends a batch: head, unless a batch was broken off
 	devices map[remote.DeviceID]link
 	snap    link
+	marks   marks
 	gapSeen bool // the end of the log was looked behind once
 	stood   link // the entry that was last found to be as it was, and when
 	stoodAt time.Time

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -38,6 +39,9 @@ type verifier struct {
 	mu     sync.Mutex
 	sum    Summary
 	report func(Damage)
+	given  map[string]bool // up, by marks
+	floor  *mark           // the mark that cuts the log furthest
+	hashes map[uint64][32]byte
 }
 
 func (r *verifier) damage(object string, err error) {
@@ -51,7 +55,7 @@ func (r *verifier) damage(object string, err error) {
 // yields. It reports all damage it finds and goes on. An error means that the store could not be read to the end.
 // referenced comes from a tree loaded from this vault.
 func (v *Vault) Verify(ctx context.Context, referenced func(yield func(remote.Extent) error) error, report func(Damage)) (Summary, error) {
-	r := &verifier{report: report}
+	r := &verifier{report: report, given: map[string]bool{}, hashes: map[uint64][32]byte{}}
 	if err := v.verifyKeyrings(ctx, r); err != nil {
 		return r.sum, err
 	}
@@ -61,6 +65,9 @@ func (v *Vault) Verify(ctx context.Context, referenced func(yield func(remote.Ex
 	}
 	parts, err := v.verifySnapshots(ctx, r, announced)
 	if err != nil {
+		return r.sum, err
+	}
+	if err := v.verifyHistory(ctx, r); err != nil {
 		return r.sum, err
 	}
 	objects := map[remote.ObjectID]remote.Ref{}
@@ -95,6 +102,10 @@ func (v *Vault) Verify(ctx context.Context, referenced func(yield func(remote.Ex
 		case strings.HasPrefix(i.Name, "s/p/"):
 			if !parts[i.Name] {
 				r.sum.Garbage++
+			}
+		case strings.HasPrefix(i.Name, "h/"):
+			if _, ok := itemOf(i.Name); !ok {
+				r.sum.Foreign++
 			}
 		case strings.HasPrefix(i.Name, "l/"), strings.HasPrefix(i.Name, rootPrefix), strings.HasPrefix(i.Name, keyringPrefix):
 		default:
@@ -147,11 +158,28 @@ func (v *Vault) verifyLog(ctx context.Context, r *verifier) (announced []*entry,
 	v.mu.Lock()
 	head := v.trust.Head
 	v.mu.Unlock()
-	w := v.walkerAt(link{0, genesis(v.keys.Vault())})
-	next, stop := v.entries(ctx, 0)
+	from := link{0, genesis(v.keys.Vault())}
+	first, err := v.firstEntry(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if first > 1 {
+		// Either a history has what lies before, or it is missing.
+		h, err := v.earlier(ctx, first-1)
+		switch {
+		case err == nil:
+			from = h.at(first-1, v.keys.Vault())
+		case !damaged(err):
+			return nil, err
+		default:
+			r.damage(logName(1), err)
+		}
+	}
+	w := v.walkerAt(from)
+	next, stop := v.entries(ctx, from.Seq)
 	defer stop()
 	broken := false
-	for seq := uint64(1); ; seq++ {
+	for seq := from.Seq + 1; ; seq++ {
 		f := next()
 		if remote.Is(f.err, remote.NotExist) {
 			if seq <= head.Seq {
@@ -187,9 +215,21 @@ func (v *Vault) verifyLog(ctx context.Context, r *verifier) (announced []*entry,
 			r.damage(logName(seq), ErrFork)
 		}
 		r.sum.Entries++
+		r.hashes[e.seq] = e.hash
+		if e.typ == entryMark {
+			for _, i := range e.mark.items {
+				r.given[i.name()] = true
+			}
+			if e.mark.floor > 0 && (r.floor == nil || e.mark.floor >= r.floor.floor) {
+				r.floor = e.mark
+			}
+		}
 		if e.typ == entrySnapshot {
 			announced = append(announced, e)
 		}
+	}
+	if from.Seq > 0 && (r.floor == nil || r.floor.floor < from.Seq) && !broken {
+		r.damage(logName(from.Seq), bad("read the log", logName(from.Seq), ErrGap, errors.New("no entry says that those up to this one may be gone")))
 	}
 	if later := v.behind(ctx, w.at.Seq); later > 0 {
 		if _, err := v.again(ctx, w.at.Seq+1); remote.Is(err, remote.NotExist) {
@@ -203,6 +243,9 @@ func (v *Vault) verifySnapshots(ctx context.Context, r *verifier, announced []*e
 	parts = map[string]bool{}
 	for _, e := range announced {
 		name := rootName(e.about.Seq, e.root)
+		if r.given[name] {
+			continue
+		}
 		root, err := v.root(ctx, candidate{e.about.Seq, e.root})
 		if err != nil {
 			if !damaged(err) {
@@ -233,6 +276,52 @@ func (v *Vault) verifySnapshots(ctx context.Context, r *verifier, announced []*e
 		}
 	}
 	return parts, nil
+}
+
+// earlier returns the newest history that reaches up to an entry or further.
+func (v *Vault) earlier(ctx context.Context, seq uint64) (*chain, error) {
+	list, err := v.histories(ctx, seq)
+	if err != nil {
+		return nil, err
+	}
+	why := bad("read the log", logName(1), ErrGap, nil)
+	for _, i := range list {
+		h, err := v.readHistory(ctx, i.n, i.id)
+		if err == nil || !damaged(err) {
+			return h, err
+		}
+		why = bad("read the log", logName(1), ErrGap, err)
+	}
+	return nil, why
+}
+
+// verifyHistory reads the history of what is removed of the log, and holds it against the entries that are still there.
+func (v *Vault) verifyHistory(ctx context.Context, r *verifier) error {
+	if r.floor == nil {
+		return nil
+	}
+	m, name := r.floor, historyName(r.floor.floor, r.floor.id)
+	h, err := v.readHistory(ctx, m.floor, m.id)
+	switch {
+	case err != nil && !damaged(err):
+		return err
+	case err != nil:
+		var e *remote.Error // it may be a segment
+		if errors.As(err, &e) && e.Object != "" {
+			name = e.Object
+		}
+		r.damage(name, err)
+		return nil
+	case h.self.hash != m.hash:
+		r.damage(name, ErrTampered)
+	}
+	for seq, hash := range r.hashes {
+		if seq <= m.floor && h.hashes[seq-1] != hash {
+			r.damage(name, bad("read history", name, ErrFork, nil))
+			break
+		}
+	}
+	return nil
 }
 
 // verifyObject reads a content object whole and opens each of its chunks.

@@ -100,6 +100,9 @@ func (w *walker) step(ctx context.Context, sealed []byte) (e *entry, b *remote.B
 	if err := w.epoch(e); err != nil {
 		return nil, nil, err
 	}
+	if err := v.heed(e); err != nil {
+		return nil, nil, err
+	}
 	w.devices[e.device] = link{e.dev.Seq, e.hash}
 	w.at = link{seq, e.hash}
 	if e.keyring.Seq > w.named.Seq {
@@ -109,7 +112,7 @@ func (w *walker) step(ctx context.Context, sealed []byte) (e *entry, b *remote.B
 	case entrySnapshot:
 		w.batch, w.parts = nil, 0
 		w.snap = e.about
-	case entryKeyring:
+	case entryKeyring, entryMark, entryDone:
 		w.batch, w.parts = nil, 0
 	case entryBatch:
 		if e.part != w.parts || e.part > 0 && (e.device != w.from || e.parts != w.whole) {

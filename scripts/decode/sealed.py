@@ -5,7 +5,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 CHUNK, TAG, HEAD = 16384, 16, 80
-KEYRING, LOG, ROOT, PART, CONTENT = 1, 2, 3, 4, 5  # classes
+KEYRING, LOG, ROOT, PART, CONTENT, HISTORY = 1, 2, 3, 4, 5, 6  # classes
 
 
 class Damaged(Exception):

@@ -1,0 +1,351 @@
+package vault
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"megafs/remote"
+	"megafs/remote/blob"
+	"megafs/remote/wire"
+)
+
+// Replica is a state machine for Ops, which snapshots are held against before anything that they replace is removed.
+type Replica interface {
+	remote.Sink
+	Ops(yield func(remote.Op) error) error
+	Close() error
+}
+
+// survey is what a walk over the whole log that is left found.
+type survey struct {
+	v       *Vault
+	w       *walker
+	cutoff  int64
+	now     int64
+	replica Replica // may be nil
+
+	origin    link   // where it began
+	base      *root  // the snapshot there; nil: the log is whole
+	before    *chain // what lies before
+	hashes    [][32]byte
+	refs      map[uint64]uint64 // by the first bytes of an object's id, the last entry that refers to it
+	time      int64             // of the newest entry, by clocks that do not go back and are not ahead of ours
+	batches   uint64            // the last entry with a part of a batch
+	announced []*announced
+	open      map[uint64]*openMark
+	floor     uint64 // the furthest at which a mark cut the log
+	cutting   *mark  // that one
+	turns     int    // marks, ends of marks and snapshots seen
+}
+
+type announced struct {
+	candidate
+	time     int64 // of its announcement
+	diverges error
+	root     *root // when it was read
+}
+
+type openMark struct {
+	*mark
+	time int64
+}
+
+// ahead of our clock by so much, another's is not believed.
+const clockSkew = int64(time.Hour)
+
+// newSurvey begins where the log begins: with the first entry, or with the oldest history that has all that is removed.
+func (v *Vault) newSurvey(ctx context.Context, now time.Time, keep time.Duration, replica Replica) (*survey, error) {
+	s := &survey{
+		v: v, now: now.UnixNano(), cutoff: now.Add(-keep).UnixNano(), replica: replica, refs: map[uint64]uint64{}, open: map[uint64]*openMark{},
+		origin: link{0, genesis(v.keys.Vault())},
+	}
+	first, err := v.firstEntry(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if first > 1 {
+		if err := s.begin(ctx, first); err != nil {
+			return nil, err
+		}
+	}
+	s.w = v.walkerAt(s.origin)
+	if replica != nil {
+		if err := replica.Reset(); err != nil {
+			return nil, err
+		}
+		if s.base != nil {
+			if err := v.tell(ctx, s.base, replica); err != nil {
+				return nil, err
+			}
+			if err := replica.Apply(remote.Batch{Pos: remote.Position(s.origin)}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := s.extend(ctx); err != nil {
+		return nil, err
+	}
+	if m := s.cutting; m != nil && s.before != nil && m.floor == s.before.floor && m.id != s.before.self.id {
+		// Others were written by who lost the race to name theirs. They say the same; the one that the log names is the one to keep.
+		h, err := v.readHistory(ctx, m.floor, m.id)
+		if err != nil {
+			return nil, err
+		}
+		s.before = h
+	}
+	return s, nil
+}
+
+// firstEntry returns the smallest number of an entry that a listing shows.
+func (v *Vault) firstEntry(ctx context.Context) (first uint64, err error) {
+	err = v.store.List(ctx, "l/", "", func(i blob.Info) error {
+		if n, ok := number(i.Name, "l/"); ok && n > 0 {
+			first = n
+			return errStop
+		}
+		return nil
+	})
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	return first, err
+}
+
+// begin finds the history and the snapshot with which a log begins whose first entries are gone.
+func (s *survey) begin(ctx context.Context, first uint64) error {
+	v := s.v
+	list, err := v.histories(ctx, first-1)
+	if err != nil {
+		return err
+	}
+	why := bad("survey the log", logName(1), ErrGap, nil)
+	for i := len(list) - 1; i >= 0; i-- {
+		h, err := v.readHistory(ctx, list[i].n, list[i].id)
+		var r *root
+		if err == nil {
+			r, err = v.standIn(ctx, h, func(*root) error { return nil })
+		}
+		if err == nil {
+			s.before, s.base, s.origin, s.hashes = h, r, r.at, h.hashes
+			return nil
+		}
+		if !damaged(err) {
+			return err
+		}
+		why = bad("survey the log", logName(1), ErrGap, err)
+	}
+	return why
+}
+
+// standIn returns the snapshot that stands in for the log up to the end of a history, one for which good has no error.
+func (v *Vault) standIn(ctx context.Context, h *chain, good func(*root) error) (*root, error) {
+	var found []item
+	err := v.left(ctx, fmt.Sprintf("%s%016x-", rootPrefix, h.floor), func(i item, _ int64) { found = append(found, i) })
+	if err != nil {
+		return nil, err
+	}
+	why := bad("read snapshot", fmt.Sprint(h.floor), ErrMissing, nil)
+	for _, i := range found {
+		r, err := v.root(ctx, candidate{i.n, i.id})
+		if err == nil && r.at != h.at(h.floor, v.keys.Vault()) {
+			err = bad("read snapshot", i.name(), ErrFork, nil)
+		}
+		if err == nil {
+			err = good(r)
+		}
+		if err == nil {
+			return r, nil
+		}
+		if !damaged(err) {
+			return nil, err
+		}
+		why = err
+	}
+	return nil, why
+}
+
+// extend walks on to the log's end.
+func (s *survey) extend(ctx context.Context) error {
+	v := s.v
+	next, stop := v.entries(ctx, s.w.at.Seq)
+	defer stop()
+	for {
+		f := next()
+		if remote.Is(f.err, remote.NotExist) {
+			if f.seq <= v.trusted().Seq {
+				if f.sealed, f.err = v.again(ctx, f.seq); remote.Is(f.err, remote.NotExist) {
+					return v.absent(ctx, s.w.at, f.seq)
+				}
+			} else {
+				err := v.reached(s.w)
+				s.w.devices = maps.Clone(s.w.devices) // the vault has those now
+				return err
+			}
+		}
+		e, b, err := v.take(ctx, s.w, f)
+		if err != nil {
+			return err
+		}
+		if b != nil && s.replica != nil {
+			if err := s.replica.Apply(*b); err != nil {
+				return bad("survey the log", logName(e.seq), ErrInvalidEntry, err)
+			}
+		}
+		if err := s.take(ctx, e); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *survey) take(ctx context.Context, e *entry) error {
+	if e.time <= s.now+clockSkew {
+		s.time = max(s.time, e.time)
+	}
+	s.hashes = append(s.hashes, e.hash)
+	switch e.typ {
+	case entryBatch:
+		s.batches = e.seq
+		for i := range e.list {
+			if id, ok := refers(&e.list[i]); ok {
+				s.refs[short(id)] = e.seq
+			}
+		}
+	case entrySnapshot:
+		s.turns++
+		a := &announced{candidate: candidate{e.about.Seq, e.root}, time: s.time}
+		s.announced = append(s.announced, a)
+		if s.replica != nil && s.old(a) {
+			a.diverges = s.hold(ctx, a)
+			if a.diverges != nil && !damaged(a.diverges) {
+				return a.diverges
+			}
+		}
+	case entryMark:
+		s.turns++
+		s.open[e.seq] = &openMark{e.mark, s.time}
+		if e.mark.floor > 0 && e.mark.floor >= s.floor {
+			s.floor, s.cutting = e.mark.floor, e.mark
+		}
+	case entryDone:
+		s.turns++
+		delete(s.open, e.about.Seq)
+	}
+	return nil
+}
+
+// old reports whether all states before a snapshot are older than what is kept.
+func (s *survey) old(a *announced) bool { return a.time <= s.cutoff }
+
+// hold holds a snapshot against the state that the log leads to. One that is gone, since it was given up, is of no use but no lie.
+func (s *survey) hold(ctx context.Context, a *announced) error {
+	r, err := s.v.root(ctx, a.candidate)
+	if err != nil {
+		return err
+	}
+	a.root = r
+	var told, is digest
+	if err := s.v.eachOp(ctx, r, func(op *remote.Op) error { told.add(*op); return nil }); err != nil {
+		return err
+	}
+	if err := s.replica.Ops(func(op remote.Op) error { is.add(op); return nil }); err != nil {
+		return err
+	}
+	if told.sum() != is.sum() {
+		err := bad("hold a snapshot against the log", fmt.Sprint(a.seq), ErrSnapshotDivergence, nil)
+		s.v.o.Log.Error("a snapshot is not the state that the log leads to; nothing is removed by it. This is a mistake in megafs, please report it", "reason", err)
+		return err
+	}
+	return nil
+}
+
+// whole reads a snapshot, and counts what it refers to as used.
+func (s *survey) whole(ctx context.Context, a *announced, used map[uint64]bool) (err error) {
+	if a.diverges != nil {
+		return a.diverges
+	}
+	if a.root == nil {
+		if a.root, err = s.v.root(ctx, a.candidate); err != nil {
+			return err
+		}
+	}
+	return s.v.eachOp(ctx, a.root, func(op *remote.Op) error {
+		if id, ok := refers(op); ok && used != nil {
+			used[short(id)] = true
+		}
+		return nil
+	})
+}
+
+// eachOp reads a snapshot whole, and holds it against its digest.
+func (v *Vault) eachOp(ctx context.Context, r *root, fn func(*remote.Op) error) error {
+	all := sha256.New()
+	for i, p := range r.parts {
+		records, err := v.part(ctx, r, i)
+		if err != nil {
+			return err
+		}
+		all.Write(records)
+		n := uint32(0)
+		err = wire.EachOp(records, func(op *remote.Op) error { n++; return fn(op) })
+		if err == nil && n != p.n {
+			err = errors.New("not as many records as it says")
+		}
+		if err != nil {
+			return bad("read snapshot", partName(p.id), ErrTampered, err)
+		}
+	}
+	if [32]byte(all.Sum(nil)) != r.digest {
+		return bad("read snapshot", fmt.Sprint(r.at.Seq), ErrSnapshotDivergence, nil)
+	}
+	return nil
+}
+
+// digest is one of a state, however its content is cut into extents.
+type digest struct {
+	h    []byte
+	last remote.Op
+}
+
+func (d *digest) add(op remote.Op) {
+	l := &d.last
+	if l.Kind == remote.OpExtent && op.Kind == remote.OpExtent && l.Ino == op.Ino && l.Extent.End() == op.Extent.Off {
+		a, b := &l.Extent, &op.Extent
+		r := a.Ref
+		r.Off += uint32(a.Len)
+		if !a.Hole && !b.Hole && a.Inline == nil && b.Inline == nil && r == b.Ref {
+			a.Len += b.Len
+			return
+		}
+	}
+	d.flush()
+	d.last = op
+}
+
+func (d *digest) flush() {
+	if d.last.Kind == 0 || d.last.Kind == remote.OpExtent && d.last.Extent.Hole {
+		return
+	}
+	sum := sha256.Sum256(append(d.h, wire.AppendOp(nil, &d.last)...))
+	d.h = sum[:]
+}
+
+func (d *digest) sum() string {
+	d.flush()
+	d.last = remote.Op{}
+	return string(d.h)
+}
+
+// left reports what lies in the store below a prefix and has a name of ours.
+func (v *Vault) left(ctx context.Context, prefix string, fn func(i item, size int64)) error {
+	return v.store.List(ctx, prefix, "", func(x blob.Info) error {
+		if i, ok := itemOf(x.Name); ok && strings.HasPrefix(x.Name, prefix) {
+			fn(i, x.Size)
+		}
+		return nil
+	})
+}
