@@ -38,7 +38,56 @@ func (t *Tree) Partial() (bool, error) {
 func (t *Tree) Reset() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.resets++
 	return t.base.reset()
+}
+
+// Resets counts how often the base was begun anew.
+func (t *Tree) Resets() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.resets
+}
+
+// Strays returns the objects that local changes share and the base does not refer to.
+func (t *Tree) Strays() (map[remote.ObjectID]bool, error) {
+	t.mu.RLock()
+	strays := t.shared()
+	t.mu.RUnlock()
+	if len(strays) == 0 {
+		return strays, nil
+	}
+	err := t.Referenced(func(e remote.Extent) error { delete(strays, e.Ref.Object); return nil })
+	return strays, err
+}
+
+// shared returns the objects that local changes share. Called with mu held.
+func (t *Tree) shared() map[remote.ObjectID]bool {
+	out := map[remote.ObjectID]bool{}
+	for _, l := range t.current().layers {
+		for _, d := range l.inodes {
+			if d.body == nil {
+				continue
+			}
+			for _, r := range d.body.runs.All() {
+				if s := r.V.Shared; s != nil && !s.Hole && s.Inline == nil {
+					out[s.Ref.Object] = true
+				}
+			}
+		}
+	}
+	return out
+}
+
+// Objects tells every object that the base or a local change refers to, some more than once.
+func (t *Tree) Objects(yield func(remote.ObjectID)) error {
+	t.mu.RLock()
+	shared := t.shared()
+	t.mu.RUnlock()
+	for id := range shared {
+		yield(id)
+	}
+	return t.Referenced(func(e remote.Extent) error { yield(e.Ref.Object); return nil })
 }
 
 // Apply implements remote.Sink: the base takes a batch. A batch with the zero Position is a part of a snapshot.

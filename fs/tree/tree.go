@@ -31,6 +31,7 @@ type Tree struct {
 	live    *layer
 	frozen  *layer // nil: nothing is being committed
 	changes []Changed
+	resets  int
 
 	pinMu sync.Mutex
 	pins  map[remote.Ino]uint64

@@ -70,6 +70,8 @@ type Engine struct {
 	rest    time.Time // no round before that
 	since   int       // Ops committed since the last snapshot
 	commits int
+	alone   map[remote.ObjectID]bool // content that must not be shared
+	resets  int                      // of the tree, when alone was looked for
 }
 
 // State is how the engine is doing.

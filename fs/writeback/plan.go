@@ -21,6 +21,8 @@ type Planned struct {
 	Stored []Want      // go to objects
 	Inline []Want      // go into the log itself
 	Names  []remote.Op // links and unlinks, after everything else
+
+	alone map[remote.ObjectID]bool
 }
 
 // Empty reports whether there is nothing to commit.
@@ -29,8 +31,9 @@ func (p *Planned) Empty() bool {
 }
 
 // Plan tells a generation as the fewest Ops that make the base like it. It is pure: equal generations give equal plans.
-func Plan(g *tree.Generation) *Planned {
-	p := &Planned{}
+// Content of alone can't be shared: nothing that the remote has refers to it any more. It is stored anew.
+func Plan(g *tree.Generation, alone map[remote.ObjectID]bool) *Planned {
+	p := &Planned{alone: alone}
 	for i := range g.Inodes {
 		p.inode(&g.Inodes[i])
 	}
@@ -96,7 +99,7 @@ func (p *Planned) body(i *tree.Inode) {
 				end = min(end, kept)
 				p.Ops = append(p.Ops, remote.Op{Kind: remote.OpExtent, Ino: i.Ino, Extent: remote.Extent{Off: off, Len: end - off, Hole: true}})
 			}
-		case r.Place.Shared != nil:
+		case r.Place.Shared != nil && !p.alone[r.Place.Shared.Ref.Object]:
 			e := *r.Place.Shared
 			skip := e.Off
 			e = e.Slice(skip, skip+end-off)

@@ -40,7 +40,7 @@ func TestPlan(t *testing.T) {
 		"a hole in nothing":     {tree.Inode{Now: attr(1<<20, 1), Body: &tree.Body{Cut: none, Runs: []tree.Run{hole(100, 1<<19)}}}, nil, "node "},
 	} {
 		c.inode.Ino = 7
-		p := Plan(&tree.Generation{Inodes: []tree.Inode{c.inode}, Names: c.names})
+		p := Plan(&tree.Generation{Inodes: []tree.Inode{c.inode}, Names: c.names}, nil)
 		got := ""
 		for _, op := range append(p.Ops, p.Names...) {
 			switch op.Kind {

@@ -2,6 +2,7 @@ package writeback
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"megafs/fs/journal"
@@ -26,7 +27,10 @@ const (
 
 // send brings a generation to the remote and lets the tree take it.
 func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
-	p := Plan(g)
+	if err := e.lookAlone(); err != nil {
+		return err
+	}
+	p := Plan(g, e.alone)
 	var total int64
 	for _, w := range p.Stored {
 		total += int64(w.Len)
@@ -74,6 +78,13 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 		done := e.ask()
 		pos, err := e.o.Remote.Commit(cctx, base, ops)
 		done()
+		var gone *remote.GoneError
+		if errors.As(err, &gone) {
+			for _, id := range gone.Objects {
+				e.alone[id] = true
+			}
+			return remote.E("commit", "", remote.Conflict, err) // at once again, with that content stored anew
+		}
 		if err != nil {
 			return err
 		}
@@ -96,6 +107,21 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 	e.since += len(ops)
 	e.commits++
 	return e.snapshot(ctx)
+}
+
+// lookAlone finds what copies share that the base does not refer to: another machine removed its last file, and may have collected it. While the base
+// follows the remote step by step, the remote itself says what was collected. After a start, or when the base was begun anew, it must be looked for.
+func (e *Engine) lookAlone() error {
+	n := e.o.Tree.Resets()
+	if e.alone != nil && n == e.resets {
+		return nil
+	}
+	alone, err := e.o.Tree.Strays()
+	if err != nil {
+		return err
+	}
+	e.alone, e.resets = alone, n
+	return nil
 }
 
 // store uploads content that a plan wants.
