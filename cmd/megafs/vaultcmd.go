@@ -91,6 +91,7 @@ var vaultCommand = &cli.Command{
 			Description: "Reads and opens every object. Exit code 4 when anything is damaged.\n\n   megafs vault verify dir:/backup/vault",
 			Action:      verify,
 		},
+		gcCommand,
 		{
 			Name: "accept", Usage: "take the store's present state for the true one, after a violation", ArgsUsage: "[URL]", Flags: append(remoteFlags(),
 				&cli.BoolFlag{Name: "yes", Usage: "do not ask"}),

@@ -26,6 +26,8 @@
 //   - A file that can't be sent does not keep others back.
 //   - What a file without names rests on is moved to the journal's end (forward) rather than keeping a segment and all behind it; the copy is
 //     durable before the segment goes.
+//   - A copy shares stored content only as long as the remote's state refers to it; else its content is stored anew, for it may be
+//     collected.
 //
 // # Locks
 //

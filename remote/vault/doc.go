@@ -100,8 +100,7 @@
 //
 // # Not in this version
 //
-// Keys are not rotated by any
-// command yet; entries under withdrawn epochs are refused all the same, and a vault rotated by a newer megafs is ErrUnsupported until it is opened
+// Nothing collects by itself, and an object of which little is used is not packed anew. Keys are not rotated by any command yet; entries under withdrawn epochs are refused all the same, and a vault rotated by a newer megafs is ErrUnsupported until it is opened
 // with the new keys. A read of some chunks of a content object does not notice that others are missing, or that something follows the last; Verify does.
 //
 // # Locks

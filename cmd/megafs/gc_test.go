@@ -1,0 +1,75 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"megafs/remote/vault"
+)
+
+// TestGC: the room of removed files comes back, as a dry run said, and everything else is there.
+func TestGC(t *testing.T) {
+	m := newMachine(t)
+	m.mount()
+	m.sh("head -c 9000000 /dev/urandom >$M/gone; head -c 3000000 /dev/urandom >$M/stays; cp $M/stays $M/copy; sha256sum <$M/stays >$M/sum")
+	m.want(0, "", "sync", m.mnt)
+	m.sh("rm $M/gone $M/stays")
+	m.want(1, "unmount", "vault", "gc")
+	m.want(0, "", "umount", "--wait", m.mnt)
+	size := func() (n int64) {
+		filepath.WalkDir(filepath.Join(m.home, ".local/share/megafs/vault"), func(_ string, d os.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				if i, err := d.Info(); err == nil {
+					n += i.Size()
+				}
+			}
+			return nil
+		})
+		return n
+	}
+	report := func(args ...string) (r vault.GCReport) {
+		t.Helper()
+		out := m.want(0, "{", append([]string{"vault", "gc", "--json"}, args...)...)
+		if err := json.Unmarshal([]byte(out[strings.IndexByte(out, '{'):]), &r); err != nil {
+			t.Fatal(err, out)
+		}
+		return r
+	}
+	before := size()
+	if r := report(); r.Marked != 0 || size() < before {
+		t.Errorf("younger than 30 days, and: %+v", r)
+	}
+	before = size()
+	dry := report("--keep", "0", "--dry-run")
+	if dry.Content == 0 || size() != before {
+		t.Errorf("%d then %d bytes, %+v", before, size(), dry)
+	}
+	m.want(0, "wait to be removed", "vault", "gc", "--keep", "0")
+	if r := report("--keep", "0", "--grace", "0"); r.Removed < dry.Content || size() > before-8_000_000 {
+		t.Errorf("%d then %d bytes, %+v", before, size(), r)
+	}
+	m.want(0, "0 damaged", "vault", "verify")
+	m.want(2, "time span", "vault", "gc", "--keep", "soon")
+	m.mount()
+	if got := m.sh("sha256sum <$M/copy | cmp - $M/sum && ls $M"); got != "copy\nsum\n" {
+		t.Errorf("%q", got)
+	}
+	m.umount()
+}
+
+func TestAge(t *testing.T) {
+	for s, want := range map[string]time.Duration{"0": 0, "30d": 720 * time.Hour, "12h": 12 * time.Hour, "1h30m": 90 * time.Minute} {
+		if d, err := age(s); d != want || err != nil {
+			t.Error(s, d, err)
+		}
+	}
+	for _, s := range []string{"", "d", "-1d", "-1h", "1", "30dx", "99999999999d", "1d2h"} {
+		if d, err := age(s); err == nil {
+			t.Error(s, d)
+		}
+	}
+}
