@@ -88,7 +88,6 @@ type actor struct {
 	number uint32
 	next   int
 	keep   GCOptions
-	reads  func(a *actor, ref remote.Ref) // told when a copy's content had to be stored anew
 }
 
 // load brings the actor up to date.
