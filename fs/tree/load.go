@@ -81,13 +81,19 @@ func (t *Tree) shared() map[remote.ObjectID]bool {
 
 // Objects tells every object that the base or a local change refers to, some more than once.
 func (t *Tree) Objects(yield func(remote.ObjectID)) error {
-	t.mu.RLock()
-	shared := t.shared()
-	t.mu.RUnlock()
-	for id := range shared {
-		yield(id)
+	local := func() {
+		t.mu.RLock()
+		shared := t.shared()
+		t.mu.RUnlock()
+		for id := range shared {
+			yield(id)
+		}
 	}
-	return t.Referenced(func(e remote.Extent) error { yield(e.Ref.Object); return nil })
+	// Before and after: what a change refers to comes to the base when it is committed, and a copy takes it out of the base meanwhile.
+	local()
+	err := t.Referenced(func(e remote.Extent) error { yield(e.Ref.Object); return nil })
+	local()
+	return err
 }
 
 // Apply implements remote.Sink: the base takes a batch. A batch with the zero Position is a part of a snapshot.

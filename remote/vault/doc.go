@@ -68,6 +68,8 @@
 // their parts; histories that are replaced. The chosen snapshot is the newest that was announced before the time that is kept, so that all states
 // since stay whole. A listing is a hint only: what is needed is never given up, whatever it shows. When somebody else commits first, what he
 // refers to is taken into account before the mark is tried again; after another mark or snapshot, all is looked at anew.
+// How old a state or a mark is the entries' clocks say. One that is ahead of ours, or of an entry before, is not believed: that entry counts as made at the
+// time of the next one, or now. So another's wrong clock makes nothing go early; one's own, when it is ahead, takes from what is kept of the past, never from the present.
 //
 // A mark with a floor lets the log up to that entry go, of which there is a snapshot. Before that the snapshots concerned are held against a replay of the log, a later one
 // must be there too, and the history is stored and read back. The entries go the oldest first. A history's plaintext: u16 version = 1 |

@@ -154,7 +154,7 @@ func (s *survey) due(keep time.Duration) bool {
 		return s.batches > s.origin.Seq
 	}
 	last := s.announced[len(s.announced)-1]
-	return s.batches > last.seq && last.time <= s.now-int64(keep/4)
+	return s.batches > last.seq && s.time(last) <= s.now-int64(keep/4)
 }
 
 // plan decides what can go, writes the history of entries that can, and returns the mark; nil when there is nothing.
@@ -301,7 +301,7 @@ func (s *survey) keep(ctx context.Context, from, floor uint64, m *mark, dry bool
 	for i := len(s.announced) - 1; i >= 0; i-- {
 		a := s.announced[i]
 		// Of those between, which will be where what is kept begins one day, the first in each of eight parts of that time.
-		first := step > 0 && a.seq > from && (i == 0 || s.announced[i-1].time/step != a.time/step)
+		first := step > 0 && a.seq > from && (i == 0 || s.time(s.announced[i-1])/step != s.time(a)/step)
 		if newest >= 2 && !first && a.seq != from && a.seq != floor && (floor > 0 || s.base == nil || a.seq != s.origin.Seq) {
 			continue
 		}
@@ -347,7 +347,7 @@ func (s *survey) ripe(ctx context.Context, o GCOptions, report *GCReport) error 
 	slices.Sort(order)
 	for _, seq := range order {
 		m := s.open[seq]
-		until := m.time + int64(o.Grace)
+		until := s.made(seq) + int64(o.Grace)
 		if until > s.v.o.Clock().UnixNano() || o.DryRun {
 			report.Waiting += len(m.items)
 			if t := time.Unix(0, until); report.WaitingUntil.IsZero() || t.Before(report.WaitingUntil) {
@@ -355,7 +355,7 @@ func (s *survey) ripe(ctx context.Context, o GCOptions, report *GCReport) error 
 			}
 			continue
 		}
-		if err := s.remove(ctx, seq, m.mark, o, report); err != nil {
+		if err := s.remove(ctx, seq, m, o, report); err != nil {
 			return err
 		}
 	}

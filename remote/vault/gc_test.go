@@ -126,3 +126,46 @@ func TestGCGrace(t *testing.T) {
 		}
 	})
 }
+
+// TestGCWrongClocks: a machine whose clock is ahead makes nothing older than it is, neither what is kept nor what waits to be removed.
+func TestGCWrongClocks(t *testing.T) {
+	both(t, func(t *testing.T, on kind) {
+		w, a := collecting(t, on)
+		must(t, a.write())
+		state := t.TempDir()
+		o := w.options(state)
+		o.Clock = func() time.Time { return time.Now().Add(40 * 24 * time.Hour) }
+		v, err := Open(ctx, w.store, o)
+		must(t, err)
+		w.give(v, w.store)
+		b := newActor(w, v, 2, rand.New(rand.NewPCG(3, 4)))
+		time.Sleep(31 * 24 * time.Hour)
+		must(t, b.remove())
+		must(t, b.write())
+		must(t, b.snapshot())
+		a.keep = GCOptions{Keep: 30 * 24 * time.Hour, Grace: 24 * time.Hour}
+		r, err := a.collect()
+		must(t, err)
+		if r.Marked > 0 {
+			t.Errorf("a file that was there a moment ago was given up: %+v", r)
+		}
+		b.keep = GCOptions{Grace: 24 * time.Hour}
+		r, err = b.collect()
+		must(t, err)
+		if r.Content != 1 {
+			t.Fatalf("%+v", r)
+		}
+		r, err = a.collect()
+		must(t, err)
+		if r.Removed > 0 || count(w, "o/") != 2 {
+			t.Errorf("what was given up a moment ago was removed: %+v", r)
+		}
+		must(t, a.write())
+		time.Sleep(25 * time.Hour)
+		r, err = a.collect()
+		must(t, err)
+		if r.Removed == 0 || count(w, "o/") != 2 {
+			t.Errorf("what was given up for long was not removed: %+v", r)
+		}
+	})
+}

@@ -33,35 +33,65 @@ type survey struct {
 	base      *root  // the snapshot there; nil: the log is whole
 	before    *chain // what lies before
 	hashes    [][32]byte
+	clocks    []int64           // what each entry says when it was made
 	refs      map[uint64]uint64 // by the first bytes of an object's id, the last entry that refers to it
-	time      int64             // of the newest entry, by clocks that do not go back and are not ahead of ours
 	batches   uint64            // the last entry with a part of a batch
 	announced []*announced
-	open      map[uint64]*openMark
-	floor     uint64 // the furthest at which a mark cut the log
-	cutting   *mark  // that one
-	turns     int    // marks, ends of marks and snapshots seen
+	open      map[uint64]*mark
+	made      func(seq uint64) int64 // when an entry was made at the latest
+	least     int64                  // when the newest was, at the least
+	floor     uint64                 // the furthest at which a mark cut the log
+	cutting   *mark                  // that one
+	turns     int                    // marks, ends of marks and snapshots seen
 }
 
 type announced struct {
 	candidate
-	time     int64 // of its announcement
 	diverges error
 	root     *root // when it was read
 }
 
-type openMark struct {
-	*mark
-	time int64
-}
-
-// ahead of our clock by so much, another's is not believed.
+// clockSkew is how much clocks may differ; what says more is not believed.
 const clockSkew = int64(time.Hour)
+
+// believed reports whether a clock can be right: it is not ahead of ours, and not behind that of an entry before.
+func (s *survey) believed(t, last int64) bool { return t <= s.now+clockSkew && t >= last-clockSkew }
+
+// date returns for each number of an entry when it was made. One whose clock is not believed was made before the next one, or before now, and counts as made then. So nothing
+// is taken for older than it is because of another's clock.
+func (s *survey) date() (at func(seq uint64) int64) {
+	dates := make([]int64, len(s.clocks))
+	believed := make([]bool, len(s.clocks))
+	var last int64
+	for i, t := range s.clocks {
+		if s.believed(t, last) {
+			last = max(last, t)
+			dates[i], believed[i] = last, true
+		}
+	}
+	next := s.now
+	for i := len(dates) - 1; i >= 0; i-- {
+		if !believed[i] {
+			dates[i] = next
+		}
+		dates[i] = min(dates[i], s.now)
+		next = dates[i]
+	}
+	return func(seq uint64) int64 {
+		switch i := seq - s.origin.Seq; {
+		case seq <= s.origin.Seq && len(dates) > 0:
+			return dates[0]
+		case i > 0 && i <= uint64(len(dates)):
+			return dates[i-1]
+		}
+		return s.now
+	}
+}
 
 // newSurvey begins where the log begins: with the first entry, or with the oldest history that has all that is removed.
 func (v *Vault) newSurvey(ctx context.Context, now time.Time, keep time.Duration, replica Replica) (*survey, error) {
 	s := &survey{
-		v: v, now: now.UnixNano(), cutoff: now.Add(-keep).UnixNano(), replica: replica, refs: map[uint64]uint64{}, open: map[uint64]*openMark{},
+		v: v, now: now.UnixNano(), cutoff: now.Add(-keep).UnixNano(), replica: replica, refs: map[uint64]uint64{}, open: map[uint64]*mark{},
 		origin: link{0, genesis(v.keys.Vault())},
 	}
 	first, err := v.firstEntry(ctx)
@@ -171,6 +201,12 @@ func (v *Vault) standIn(ctx context.Context, h *chain, good func(*root) error) (
 
 // extend walks on to the log's end.
 func (s *survey) extend(ctx context.Context) error {
+	err := s.walk(ctx)
+	s.made = s.date()
+	return err
+}
+
+func (s *survey) walk(ctx context.Context) error {
 	v := s.v
 	next, stop := v.entries(ctx, s.w.at.Seq)
 	defer stop()
@@ -203,8 +239,9 @@ func (s *survey) extend(ctx context.Context) error {
 }
 
 func (s *survey) take(ctx context.Context, e *entry) error {
-	if e.time <= s.now+clockSkew {
-		s.time = max(s.time, e.time)
+	s.clocks = append(s.clocks, e.time)
+	if s.believed(e.time, s.least) {
+		s.least = max(s.least, e.time)
 	}
 	s.hashes = append(s.hashes, e.hash)
 	switch e.typ {
@@ -217,9 +254,9 @@ func (s *survey) take(ctx context.Context, e *entry) error {
 		}
 	case entrySnapshot:
 		s.turns++
-		a := &announced{candidate: candidate{e.about.Seq, e.root}, time: s.time}
+		a := &announced{candidate: candidate{e.about.Seq, e.root}}
 		s.announced = append(s.announced, a)
-		if s.replica != nil && s.old(a) {
+		if s.replica != nil && s.least <= s.cutoff { // else it can't be old
 			a.diverges = s.hold(ctx, a)
 			if a.diverges != nil && !damaged(a.diverges) {
 				return a.diverges
@@ -227,7 +264,7 @@ func (s *survey) take(ctx context.Context, e *entry) error {
 		}
 	case entryMark:
 		s.turns++
-		s.open[e.seq] = &openMark{e.mark, s.time}
+		s.open[e.seq] = e.mark
 		if e.mark.floor > 0 && e.mark.floor >= s.floor {
 			s.floor, s.cutting = e.mark.floor, e.mark
 		}
@@ -239,7 +276,10 @@ func (s *survey) take(ctx context.Context, e *entry) error {
 }
 
 // old reports whether all states before a snapshot are older than what is kept.
-func (s *survey) old(a *announced) bool { return a.time <= s.cutoff }
+func (s *survey) old(a *announced) bool { return s.time(a) <= s.cutoff }
+
+// time is when a snapshot was announced.
+func (s *survey) time(a *announced) int64 { return s.made(a.seq + 1) }
 
 // hold holds a snapshot against the state that the log leads to. One that is gone, since it was given up, is of no use but no lie.
 func (s *survey) hold(ctx context.Context, a *announced) error {

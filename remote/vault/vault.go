@@ -227,7 +227,7 @@ func (v *Vault) Accept() error {
 	rand.Read(v.trust.Device[:])
 	v.trust.Number = 0
 	v.head, v.snap, v.stood, v.gapSeen = v.trust.Head, link{}, link{}, false
-	v.end, v.devices = v.head, map[remote.DeviceID]link{}
+	v.end, v.devices, v.marks = v.head, map[remote.DeviceID]link{}, marks{}
 	return v.save()
 }
 
