@@ -58,6 +58,13 @@ func (v *Vault) Collect(ctx context.Context, o GCOptions) (GCReport, error) {
 	if err := v.writable("collect garbage"); err != nil {
 		return GCReport{}, err
 	}
+	v.mu.Lock()
+	blind := v.novice && v.trust.Own.Seq == 0
+	v.mu.Unlock()
+	if blind {
+		// An older state than the present one would look like garbage what is in use, and it can't know.
+		return GCReport{}, remote.E("collect garbage", "", remote.Permission, errors.New("this machine saw the vault for the first time, and can't tell whether that is its present state; mount it here, or do it where it was used before"))
+	}
 	if o.Most <= 0 || o.Most > maxItems {
 		o.Most = maxItems
 	}
@@ -150,18 +157,25 @@ func (v *Vault) commitEntry(ctx context.Context, base remote.Position, e *entry)
 
 // due reports whether a snapshot would let more go: there is none as new as a quarter of what is kept, and something changed since.
 func (s *survey) due(keep time.Duration) bool {
-	if len(s.announced) == 0 {
+	i := len(s.announced) - 1
+	for i >= 0 && (s.announced[i].diverges != nil || s.given[s.announced[i].candidate]) {
+		i--
+	}
+	if i < 0 {
 		return s.batches > s.origin.Seq
 	}
-	last := s.announced[len(s.announced)-1]
+	last := s.announced[i]
 	return s.batches > last.seq && s.time(last) <= s.now-int64(keep/4)
 }
 
 // plan decides what can go, writes the history of entries that can, and returns the mark; nil when there is nothing.
 func (s *survey) plan(ctx context.Context, o GCOptions, report *GCReport) (*mark, error) {
 	v := s.v
-	if s.floor > s.origin.Seq && !s.pruning() && !o.DryRun {
-		// The log was cut while it was surveyed: begin anew, from where it begins now.
+	if (s.floor > s.origin.Seq || s.back) && s.cutting != nil && !s.pruning() && !o.DryRun {
+		// The log was cut while it was surveyed, or what was removed is back: that goes again. Then begin anew, from where the log begins now.
+		if err := s.prune(ctx, s.cutting, report); err != nil {
+			return nil, err
+		}
 		return nil, remote.E("collect garbage", "", remote.Conflict, nil)
 	}
 	// The newest snapshot before which nothing need be kept: what it refers to and what later entries refer to is all that counts.
@@ -306,11 +320,11 @@ func (s *survey) keep(ctx context.Context, from, floor uint64, m *mark, dry bool
 			continue
 		}
 		r, err := s.v.root(ctx, a.candidate)
-		if remote.Is(err, remote.NotExist) {
-			continue // given up
+		if remote.Is(err, remote.NotExist) && s.given[a.candidate] {
+			continue
 		}
 		if damaged(err) {
-			// Which parts it has nobody can tell, so none goes, and neither does what somebody may want to look into.
+			// It may be that the store does not show it just now. Which parts it has nobody can tell, so none goes, and neither does what somebody may want to look into.
 			kept[rootName(a.seq, a.id)], kept["s/p/"] = true, true
 			continue
 		}
@@ -424,22 +438,20 @@ var rank = [...]int{itemContent: 0, itemRoot: 1, itemPart: 2, itemHistory: 3, it
 // prune removes the log's entries up to a mark's floor, the oldest first. It looks once more that what stands in for them is there.
 func (s *survey) prune(ctx context.Context, m *mark, report *GCReport) error {
 	v := s.v
-	var names []string
+	// The listing says only where to begin: what it leaves out must not stay behind as a gap.
+	first := s.origin.Seq + 1
 	err := v.store.List(ctx, "l/", "", func(i blob.Info) error {
-		n, ok := number(i.Name, "l/")
-		switch {
-		case ok && n > m.floor:
-			return errStop
-		case ok && n > 0 && i.Name == logName(n):
-			names = append(names, i.Name)
+		if n, ok := number(i.Name, "l/"); ok && n > 0 {
+			first = min(first, n)
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errStop) || len(names) == 0 {
-		if errors.Is(err, errStop) {
-			err = nil
-		}
+	if err != nil || first > m.floor {
 		return err
+	}
+	var names []string
+	for n := first; n <= m.floor; n++ {
+		names = append(names, logName(n))
 	}
 	h, err := v.readHistory(ctx, m.floor, m.id)
 	if err != nil {

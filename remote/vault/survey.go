@@ -42,6 +42,8 @@ type survey struct {
 	least     int64                  // when the newest was, at the least
 	floor     uint64                 // the furthest at which a mark cut the log
 	cutting   *mark                  // that one
+	back      bool                   // entries that were removed are there again
+	given     map[candidate]bool     // snapshots that marks gave up
 	turns     int                    // marks, ends of marks and snapshots seen
 }
 
@@ -90,18 +92,35 @@ func (s *survey) date() (at func(seq uint64) int64) {
 
 // newSurvey begins where the log begins: with the first entry, or with the oldest history that has all that is removed.
 func (v *Vault) newSurvey(ctx context.Context, now time.Time, keep time.Duration, replica Replica) (*survey, error) {
-	s := &survey{
-		v: v, now: now.UnixNano(), cutoff: now.Add(-keep).UnixNano(), replica: replica, refs: map[uint64]uint64{}, open: map[uint64]*mark{},
-		origin: link{0, genesis(v.keys.Vault())},
-	}
 	first, err := v.firstEntry(ctx)
 	if err != nil {
 		return nil, err
+	}
+	s, err := v.surveyFrom(ctx, first, now, keep, replica)
+	if !errors.Is(err, errPruned) {
+		return s, err
+	}
+	// Some of what was removed may be there again, as a store brings it back from a copy. The log begins after the last that is missing.
+	after, lerr := v.firstAfterGap(ctx)
+	if lerr != nil || after == first {
+		return nil, errors.Join(err, lerr)
+	}
+	if s, err = v.surveyFrom(ctx, after, now, keep, replica); err == nil {
+		s.back = true
+	}
+	return s, err
+}
+
+func (v *Vault) surveyFrom(ctx context.Context, first uint64, now time.Time, keep time.Duration, replica Replica) (*survey, error) {
+	s := &survey{
+		v: v, now: now.UnixNano(), cutoff: now.Add(-keep).UnixNano(), replica: replica, refs: map[uint64]uint64{}, open: map[uint64]*mark{}, given: map[candidate]bool{},
+		origin: link{0, genesis(v.keys.Vault())},
 	}
 	if first > 1 {
 		if err := s.begin(ctx, first); err != nil {
 			return nil, err
 		}
+		s.back = first <= s.origin.Seq
 	}
 	s.w = v.walkerAt(s.origin)
 	if replica != nil {
@@ -143,6 +162,22 @@ func (v *Vault) firstEntry(ctx context.Context) (first uint64, err error) {
 	if errors.Is(err, errStop) {
 		err = nil
 	}
+	return first, err
+}
+
+// firstAfterGap returns the first of the entries that a listing shows without a gap up to the last.
+func (v *Vault) firstAfterGap(ctx context.Context) (first uint64, err error) {
+	var last uint64
+	err = v.store.List(ctx, "l/", "", func(i blob.Info) error {
+		n, ok := number(i.Name, "l/")
+		if ok && n > 0 {
+			if n != last+1 || first == 0 {
+				first = n
+			}
+			last = n
+		}
+		return nil
+	})
 	return first, err
 }
 
@@ -215,7 +250,12 @@ func (s *survey) walk(ctx context.Context) error {
 		if remote.Is(f.err, remote.NotExist) {
 			if f.seq <= v.trusted().Seq {
 				if f.sealed, f.err = v.again(ctx, f.seq); remote.Is(f.err, remote.NotExist) {
-					return v.absent(ctx, s.w.at, f.seq)
+					// Where the log begins a listing said. So this is no proof against the store; the next load looks for that.
+					_, err := v.pruned(ctx, s.w.at, f.seq, v.rolledBack(ctx, f.seq-1))
+					if err == nil {
+						err = errPruned
+					}
+					return err
 				}
 			} else {
 				err := v.reached(s.w)
@@ -265,6 +305,11 @@ func (s *survey) take(ctx context.Context, e *entry) error {
 	case entryMark:
 		s.turns++
 		s.open[e.seq] = e.mark
+		for _, i := range e.mark.items {
+			if i.kind == itemRoot {
+				s.given[candidate{i.n, i.id}] = true
+			}
+		}
 		if e.mark.floor > 0 && e.mark.floor >= s.floor {
 			s.floor, s.cutting = e.mark.floor, e.mark
 		}

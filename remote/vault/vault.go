@@ -46,6 +46,7 @@ type Vault struct {
 	devices map[remote.DeviceID]link
 	snap    link
 	marks   marks
+	novice  bool // this machine never saw the vault before this process
 	gapSeen bool // the end of the log was looked behind once
 	stood   link // the entry that was last found to be as it was, and when
 	stoodAt time.Time
@@ -100,7 +101,7 @@ func Open(ctx context.Context, s blob.Store, o Options) (*Vault, error) {
 		if !o.TrustFirstUse {
 			return nil, remote.E("open vault", "", remote.Permission, ErrNotTrusted)
 		}
-		t = v.fresh()
+		t, v.novice = v.fresh(), true
 		if err := t.save(o.StateDir, v.keys); err != nil {
 			return nil, err
 		}
