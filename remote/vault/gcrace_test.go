@@ -25,6 +25,9 @@ type turn struct {
 	blob.Store
 	s *scheduler
 	m int
+
+	mu    sync.Mutex
+	hides *rand.Rand // what a listing leaves out; nil: nothing
 }
 
 type asking struct {
@@ -79,7 +82,15 @@ func (t *turn) List(ctx context.Context, prefix, after string, fn func(blob.Info
 	if err := t.pass("list "+prefix, func() error { return nil }); err != nil {
 		return err
 	}
-	return t.Store.List(ctx, prefix, after, fn)
+	return t.Store.List(ctx, prefix, after, func(i blob.Info) error {
+		t.mu.Lock()
+		hidden := t.hides != nil && t.hides.IntN(5) == 0
+		t.mu.Unlock()
+		if hidden {
+			return nil
+		}
+		return fn(i)
+	})
 }
 
 // run lets requests pass, one at a time in an order drawn from r, until done. At request kill of machine m that one dies.
@@ -172,6 +183,12 @@ func (b *raceBase) interleave(t *testing.T, seed uint64) (steps int) {
 	if r.IntN(3) == 0 {
 		keep.Grace = time.Hour
 	}
+	// Clocks that are right, behind, or ahead; listings that are whole or not.
+	skews := [2]time.Duration{}
+	if r.IntN(2) == 0 {
+		skews[r.IntN(2)] = time.Duration(r.IntN(200)-100) * time.Hour
+	}
+	hiding := r.IntN(4) == 0
 	var running sync.WaitGroup
 	var mu sync.Mutex
 	left := 2
@@ -184,7 +201,13 @@ func (b *raceBase) interleave(t *testing.T, seed uint64) (steps int) {
 			var err error
 			if a == nil {
 				var v *Vault
-				if v, err = Open(ctx, &turn{w.store, s, i}, w.options(states[i])); err == nil {
+				o := w.options(states[i])
+				o.Clock = func() time.Time { return time.Now().Add(skews[i]) }
+				store := &turn{Store: w.store, s: s, m: i}
+				if hiding {
+					store.hides = rand.New(rand.NewPCG(seed, uint64(i)))
+				}
+				if v, err = Open(ctx, store, o); err == nil {
 					w.give(v, v.store)
 					a = newActor(w, v, uint32(i+1), r)
 					a.next, a.keep = next+1000, keep
@@ -201,6 +224,8 @@ func (b *raceBase) interleave(t *testing.T, seed uint64) (steps int) {
 				delete(s.dead, i)
 				s.mu.Unlock()
 				a, next = nil, next+1000
+			case err != nil && hiding && damaged(err) && a != nil && a.v.State() == nil:
+				step++ // what was not shown is tried again later
 			case err != nil:
 				t.Errorf("machine %d: %v", i, err)
 				return

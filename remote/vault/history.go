@@ -187,8 +187,18 @@ var errPruned = errors.New("the log there was removed long ago")
 //
 // Whoever holds the keys and wrote a history had followed the chain up to its end. So it is true also if nothing in the log names it.
 func (v *Vault) pruned(ctx context.Context, at link, seq uint64, why error) (*chain, error) {
-	list, err := v.histories(ctx, seq)
-	if err != nil {
+	var list []item
+	look := func() (err error) {
+		if list, err = v.histories(ctx, seq); err == nil && len(list) == 0 {
+			err = remote.E("look for histories", "", remote.NotExist, nil)
+		}
+		return err
+	}
+	err := look()
+	if remote.Is(err, remote.NotExist) {
+		err = again(ctx, look) // a listing may be behind, too
+	}
+	if err != nil && !remote.Is(err, remote.NotExist) {
 		return nil, err
 	}
 	for _, i := range list {
