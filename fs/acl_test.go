@@ -2,7 +2,6 @@ package fs
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
@@ -121,32 +120,6 @@ func TestACLInherited(t *testing.T) {
 		}
 		unix.Close(fd)
 	}
-}
-
-// randomList is an access control list, now and then an invalid one or none.
-func randomList(r *rand.Rand) (name string, l acl.List, value []byte) {
-	name = []string{acl.Access, acl.Default}[r.IntN(2)]
-	if r.IntN(5) == 0 {
-		return name, nil, nil
-	}
-	add := func(tag acl.Tag, id uint32) { l = append(l, acl.Entry{Tag: tag, Perm: uint16(r.IntN(8)), ID: id}) }
-	add(acl.UserObj, 0)
-	for range r.IntN(3) {
-		add(acl.User, r.Uint32()>>1)
-	}
-	add(acl.GroupObj, 0)
-	if r.IntN(3) == 0 {
-		add(acl.Group, r.Uint32()>>1)
-	}
-	if len(l) > 2 || r.IntN(5) == 0 {
-		add(acl.Mask, 0)
-	}
-	add(acl.Other, 0)
-	if r.IntN(10) == 0 {
-		i := r.IntN(len(l))
-		l = append(l[:i], l[i+1:]...)
-	}
-	return name, l, l.Bytes()
 }
 
 // aclDisk is a directory on a disk that has access control lists.

@@ -78,6 +78,22 @@ func TestKillPriv(t *testing.T) {
 	}
 }
 
+// TestOtherThanOnADisk shows where the kernel does not ask a FUSE file system, or not tell it, what a disk knows.
+func TestOtherThanOnADisk(t *testing.T) {
+	m := mount(t, remotetest.NewStore(), func(o *Options) { o.AllowOther = true })
+	must(t, os.Chmod(m.dir, 0o777))
+	for _, x := range []struct{ root, stranger, want string }{
+		{"echo x >f; chmod 2666 f", "echo x >>f; stat -c %a f", "2666"}, // who is in the group
+		{"echo x >g; chmod 4777 g", `perl -e 'chown(-1, -1, "g") or die "$!"' && stat -c %a g`, "777"},
+		{"mkfifo p; chmod 666 p; touch -d @1 p", "cat p >/dev/null & echo x >p; wait; stat -c %Y p", "1"}, // what goes through a fifo
+	} {
+		sh(t, m.dir, 0, x.root)
+		if got := strings.TrimSpace(sh(t, m.dir, stranger, x.stranger)); got != x.want {
+			t.Errorf("%s: %s, want %s", x.stranger, got, x.want)
+		}
+	}
+}
+
 // TestCreateWhatIsThereAlready: the kernel thinks there is no such name; nobody told it of the new one yet. It must
 // be opened as any other file is, with permissions checked.
 func TestCreateWhatIsThereAlready(t *testing.T) {

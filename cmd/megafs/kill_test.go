@@ -38,12 +38,7 @@ func TestP1Kill9(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("MEGAFS_TEST_KILLS")); err == nil {
 		kills = n
 	}
-	seed := rand.Uint64()
-	if n, err := strconv.ParseUint(os.Getenv("MEGAFS_TEST_SEED"), 10, 64); err == nil {
-		seed = n
-	}
-	t.Log("seed", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
+	rng := rand.New(rand.NewPCG(randomSeed(t), 0))
 	src := strings.TrimSpace(m.sh("go env GOROOT")) + "/src/net"
 	m.mount()
 	for i := range kills {

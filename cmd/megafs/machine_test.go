@@ -7,11 +7,14 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"math"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -204,6 +207,73 @@ func (m *machine) wipe(pattern string) {
 			m.t.Fatal(err)
 		}
 	}
+}
+
+// The ways in which a mount ends and begins anew: it is unmounted; its process is killed; all is sent and the cache is lost; the process is killed and the
+// cache is lost, so that what was not sent is in the journal alone.
+var waysToRemount = []string{"remount", "kill", "wipe", "lose"}
+
+// remount ends a mount in one of these ways, and mounts anew.
+func (m *machine) remount(how string, args ...string) {
+	m.t.Helper()
+	switch how {
+	case "remount":
+		m.want(0, "", "umount", m.mnt)
+	case "kill", "lose":
+		m.kill9()
+	case "wipe":
+		m.umount()
+	}
+	if how == "wipe" || how == "lose" {
+		m.wipe(".cache/megafs/*")
+	}
+	m.mount(args...)
+}
+
+// quietLog fails the test if a process that served the mount had something to complain of.
+func (m *machine) quietLog() {
+	m.t.Helper()
+	logs := m.dirs(".local/state/megafs/*/megafs.log")
+	if len(logs) != 1 {
+		m.t.Fatal("logs:", logs)
+	}
+	b, err := os.ReadFile(logs[0])
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if !strings.Contains(line, "level=INFO") {
+			m.t.Fatalf("the log has: %s", b)
+		}
+	}
+}
+
+// randomSeed is MEGAFS_TEST_SEED or one that is new; it is printed.
+func randomSeed(t *testing.T) uint64 {
+	t.Helper()
+	seed := rand.Uint64()
+	if n, err := strconv.ParseUint(os.Getenv("MEGAFS_TEST_SEED"), 10, 64); err == nil {
+		seed = n
+	}
+	t.Log("seed", seed)
+	return seed
+}
+
+// lasts says how long a test goes on, and how much it does at most: for a while, unless an environment variable sets another time or how much is to be done.
+func lasts(t *testing.T, variable string, usually time.Duration) (limit time.Duration, most int) {
+	t.Helper()
+	v := os.Getenv(variable)
+	if v == "" {
+		return usually, math.MaxInt
+	}
+	if n, err := strconv.Atoi(v); err == nil {
+		return math.MaxInt64, n
+	}
+	limit, err := time.ParseDuration(v)
+	if err != nil {
+		t.Fatalf("%s: %v", variable, err)
+	}
+	return limit, math.MaxInt
 }
 
 // same compares a tree with its source, as rsync sees it.

@@ -224,12 +224,8 @@ func TestMixedLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	x := &mixed{machine: newMachine(t), seed: rand.Uint64()}
+	x := &mixed{machine: newMachine(t), seed: randomSeed(t)}
 	x.cond.L = &x.mu
-	if n, err := strconv.ParseUint(os.Getenv("MEGAFS_TEST_SEED"), 10, 64); err == nil {
-		x.seed = n
-	}
-	t.Log("seed", x.seed)
 	rng := rand.New(rand.NewPCG(x.seed, 0))
 	x.sh("git config --global user.email a@b; git config --global user.name n; git config --global safe.directory '*'; git config --global gc.auto 0")
 	x.mount()
