@@ -63,7 +63,6 @@ func TestTools(t *testing.T) {
 			echo new >.f.tmp && chmod --reference=f .f.tmp && sync .f.tmp && mv .f.tmp f && test "$(cat f)" = new # as editors do
 			echo newer >f && test "$(cat f)" = newer && sed -i s/newer/newest/ f && test "$(cat f)" = newest
 			(echo a >>log & echo b >>log & echo c >>log & wait) && test "$(sort log | tr -d '\n')" = abc`},
-		{"fio", "fio", `fio --name=v --size=4M --rw=randrw --bs=1k-64k --verify=crc32c --verify_fatal=1 --ioengine=psync --fsync=50 --output=log || { cat log; exit 1; }`},
 		{"remove", "sh", `mkdir -p a/b/c/d && for i in $(seq 300); do : >a/b/f$i; done && rm -rf a && test -z "$(ls -A)"`},
 	} {
 		t.Run(x.name, func(t *testing.T) {
