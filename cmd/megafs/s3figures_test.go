@@ -127,6 +127,10 @@ func (x *figures) tree(t *testing.T) {
 	if down > uint64(bytes)*3/2 {
 		t.Errorf("grep fetched %d bytes of a tree of %d", down, bytes)
 	}
+	x.umount()
+	x.begin(false)
+	took, _ = x.time("grep -r no-such-words-anywhere $M/tree || true")
+	x.tell("grep -r, from the cache", took, bytes)
 	x.same(x.src, x.mnt+"/tree")
 	x.umount()
 	x.begin(true)

@@ -192,6 +192,7 @@ type status struct {
 	BytesDown   uint64            `json:"bytes_down"`
 	Bytes       map[string]uint64 `json:"bytes"` // by kind, as the requests are
 	Waiting     int               `json:"requests_under_way"`
+	Away        float64           `json:"away_seconds"` // how long the store has not answered
 	Limits      bounds            `json:"limits"`
 	Kernel      fs.Stats          `json:"kernel"`
 	Vault       vault.Info        `json:"vault"`
@@ -199,8 +200,17 @@ type status struct {
 
 func (x *served) status() status {
 	m := x.meter.Snapshot()
+	v := x.volume.Status()
+	if m.Away > 0 { // which is known here before the engine gives up
+		if v.State == "online" {
+			v.State = "offline"
+		}
+		if v.LastError == "" && m.LastError != nil {
+			v.LastError = m.LastError.Message
+		}
+	}
 	return status{
-		PID: os.Getpid(), MountPoint: x.s.MountPoint, Remote: x.s.Profile.URL, Status: x.volume.Status(),
+		PID: os.Getpid(), MountPoint: x.s.MountPoint, Remote: x.s.Profile.URL, Status: v, Away: m.Away.Seconds(),
 		MemoryBytes: rss(), MemoryLimit: x.s.Memory, Requests: m.Requests, BytesUp: m.BytesUp, BytesDown: m.BytesDown,
 		Bytes: m.Bytes, Waiting: m.InFlight, Limits: x.limits(),
 		Kernel: x.server.Load().Stats(), Vault: x.vault.Info(),

@@ -80,6 +80,9 @@ func (m *mounted) show(w io.Writer, asJSON bool) error {
 func (m *mounted) print(w io.Writer) {
 	s := &m.status
 	fmt.Fprintf(w, "%s on %s: %s (process %d)\n", s.Remote, s.MountPoint, s.State, s.PID)
+	if s.Away > 0 {
+		fmt.Fprintf(w, "  store     has not answered for %v; changes wait in the journal, and are sent when it does\n", time.Duration(s.Away*float64(time.Second)).Round(time.Second))
+	}
 	fmt.Fprintf(w, "  changes   %s\n", m.waiting())
 	for _, u := range s.Uploading {
 		fmt.Fprintf(w, "  sending   %s\n", formatSize(u.Bytes))

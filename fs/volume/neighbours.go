@@ -10,8 +10,8 @@ import (
 const (
 	smallFile    = 1 << 20 // files up to this size lie in objects with others
 	maxPacks     = 64      // objects that are remembered
-	packReaders  = 3       // files that must have been read in an object before the rest of it is fetched
-	maxPacksNext = 2       // objects to fetch beyond the one that is read
+	packReaders  = 2       // files that must have been read in an object before the rest of it is fetched
+	maxPacksNext = 4       // objects to fetch beyond the one that is read
 	maxSteps     = 2048    // inodes to look at for the objects that follow
 )
 

@@ -44,7 +44,7 @@ func TestNeighbours(t *testing.T) {
 	if !n.follows(id(2), id(1)) || n.follows(id(2), id(1)) {
 		t.Fatal("the next is to be fetched once")
 	}
-	if whole, next := read(2); whole || next != maxPacksNext {
+	if whole, next := read(2); whole || next != 2 {
 		t.Fatal("who arrives at the next object is to go on", whole, next)
 	}
 	// Files here and there fetch nothing, however many, and little is remembered.

@@ -18,6 +18,7 @@ type Stats struct {
 	BytesDown uint64            `json:"bytes_down"` // of objects and ranges that were read
 	InFlight  int               `json:"in_flight"`  // calls under way
 	LastError *LastError        `json:"last_error,omitempty"`
+	Away      time.Duration     `json:"away"` // since when calls fail because the store is not reached or does not answer; 0 when the last one did not
 }
 
 // LastError is the last error that was counted.
@@ -30,8 +31,9 @@ type LastError struct {
 
 // Meter collects a store's figures. The zero Meter is ready; it is safe for concurrent use and may serve several stores.
 type Meter struct {
-	mu sync.Mutex
-	s  Stats
+	mu     sync.Mutex
+	s      Stats
+	failed time.Time // when the first of the calls failed that had no answer; zero after one that had
 }
 
 // Snapshot returns the figures as they are now.
@@ -43,6 +45,9 @@ func (m *Meter) Snapshot() Stats {
 	maps.Copy(s.Requests, m.s.Requests)
 	maps.Copy(s.Bytes, m.s.Bytes)
 	maps.Copy(s.Errors, m.s.Errors)
+	if !m.failed.IsZero() {
+		s.Away = max(time.Since(m.failed), 1)
+	}
 	if s.LastError != nil {
 		last := *s.LastError
 		s.LastError = &last
@@ -66,6 +71,15 @@ func (m *Meter) end(op string, err error, up, down int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.s.InFlight--
+	switch kind := remote.KindOf(err); {
+	case err != nil && kind == remote.Canceled: // says nothing
+	case err != nil && (kind == remote.Unreachable || kind == remote.Timeout):
+		if m.failed.IsZero() {
+			m.failed = time.Now()
+		}
+	case op != "usage": // which a store may answer without being asked, as S3 does
+		m.failed = time.Time{}
+	}
 	if err == nil {
 		if up+down > 0 {
 			m.s.Bytes[op] += uint64(up + down)

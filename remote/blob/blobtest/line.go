@@ -28,6 +28,7 @@ type Line struct {
 
 	mu    sync.Mutex
 	cut   bool
+	hung  chan struct{} // not nil: nothing is carried until it is closed
 	conns map[*link]bool
 	reset int64 // bytes of answers after which a connection is reset; 0: none is
 }
@@ -66,13 +67,36 @@ func NewLine(t testing.TB, server string, o LineOptions) *Line {
 // Cut ends all connections, as a cable does, and lets none begin.
 func (x *Line) Cut() { x.setCut(true) }
 
-// Mend lets connections begin again.
+// Hang carries nothing any more, and says so to nobody.
+func (x *Line) Hang() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.hung == nil {
+		x.hung = make(chan struct{})
+	}
+}
+
+// Mend lets connections begin again, and those that hung go on.
 func (x *Line) Mend() { x.setCut(false) }
+
+// pass waits as long as the line hangs.
+func (x *Line) pass() {
+	x.mu.Lock()
+	hung := x.hung
+	x.mu.Unlock()
+	if hung != nil {
+		<-hung
+	}
+}
 
 func (x *Line) setCut(cut bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.cut = cut
+	if x.hung != nil {
+		close(x.hung)
+		x.hung = nil
+	}
 	for c := range x.conns {
 		if cut {
 			c.abort()
@@ -103,6 +127,7 @@ func (x *Line) accept() {
 // carry serves one connection until it ends.
 func (x *Line) carry(near *net.TCPConn) {
 	time.Sleep(x.o.RoundTrip) // the handshake's
+	x.pass()
 	c := &link{near: near}
 	x.mu.Lock()
 	cut, reset := x.cut, x.reset
@@ -158,6 +183,7 @@ func (x *Line) pump(c *link, from, to *net.TCPConn, l *lane, reset int64) {
 		for {
 			b := make([]byte, 16<<10)
 			n, err := from.Read(b)
+			x.pass()
 			if n > 0 {
 				onWay <- parcel{b[:n], l.enter(n).Add(x.o.RoundTrip / 2)}
 			}
@@ -172,6 +198,7 @@ func (x *Line) pump(c *link, from, to *net.TCPConn, l *lane, reset int64) {
 	var sent int64
 	for p := range onWay {
 		time.Sleep(time.Until(p.due))
+		x.pass()
 		if reset > 0 && sent+int64(len(p.b)) > reset {
 			p.b = p.b[:reset-sent]
 			to.Write(p.b)

@@ -62,6 +62,21 @@ func TestLine(t *testing.T) {
 		t.Errorf("%q came over a line that is cut", got)
 	}
 	x.Mend()
+	x.Hang()
+	hung := make(chan error, 1)
+	go func() {
+		_, _, err := exchange(1)
+		hung <- err
+	}()
+	select {
+	case err := <-hung:
+		t.Error("it does not hang:", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	x.Mend()
+	if err := <-hung; err != nil {
+		t.Error("what hung did not go on:", err)
+	}
 	if _, _, err := exchange(1); err != nil {
 		t.Error(err)
 	}
