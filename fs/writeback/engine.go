@@ -50,6 +50,8 @@ type Engine struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	kick   chan struct{}
+	turns  chan turn
+	want   atomic.Bool // a snapshot, as soon as all is sent
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and renewed when anything below changes
@@ -112,7 +114,7 @@ func Start(o Options) *Engine {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &Engine{
-		o: o, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1),
+		o: o, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1), turns: make(chan turn),
 		changed: make(chan struct{}), failed: map[remote.Ino]Failure{}, state: State{Online: true},
 	}
 	go e.run(ctx)
@@ -223,6 +225,10 @@ func (e *Engine) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		case <-e.kick:
+		case t := <-e.turns:
+			e.serve(ctx, t)
+			timer.Reset(0)
+			continue
 		}
 		now := time.Now()
 		e.mu.Lock()
@@ -286,6 +292,11 @@ func (e *Engine) hurry() bool {
 func (e *Engine) round(ctx context.Context, now time.Time, poll bool) (time.Duration, error) {
 	dirty := e.o.Tree.Stat()
 	if dirty.Inodes+dirty.Names == 0 {
+		if e.want.Load() {
+			if err := e.snapshot(ctx); err != nil {
+				return e.backoff(err), err
+			}
+		}
 		if poll {
 			err := e.load(ctx)
 			return e.backoff(err), err

@@ -220,7 +220,8 @@ const (
 
 // snapshot stores the whole state when enough has changed since the last one, so that opening the vault anew stays quick.
 func (e *Engine) snapshot(ctx context.Context) error {
-	if e.commits < snapshotCommits && e.since < snapshotOps {
+	want := e.want.Load()
+	if e.commits < snapshotCommits && e.since < snapshotOps && !want {
 		return nil
 	}
 	if p := e.o.Tree.Stat(); p.Bytes > sliceBytes {
@@ -234,6 +235,7 @@ func (e *Engine) snapshot(ctx context.Context) error {
 		})
 	})
 	done()
+	e.want.Store(false)
 	if err != nil {
 		e.o.Log.Warn("no snapshot could be stored; it is tried again", "reason", err)
 		e.commits, e.since = snapshotCommits/2, snapshotOps/2

@@ -12,9 +12,9 @@
 //
 // # Stores
 //
-// Dir keeps objects as files of a folder, S3 in a bucket, Mem in memory. Retry, Leave, Limit and Metrics wrap a Store and are one;
+// Dir keeps objects as files of a folder, S3 in a bucket, Mem in memory. Retry, Leave, Limit, Metrics and Paced wrap a Store and are one;
 // the usual order is Retry(Metrics(Leave(Limit(store)))), so that each attempt is counted, a waiting one holds no slot, and one that
-// was left because the store does not answer holds its slot until it ends. Probe asks a
+// was left because the store does not answer holds its slot until it ends. Paced goes around all: it holds up requests whose context spends a Budget. Probe asks a
 // store at run time whether it keeps the contract; package blobtest holds the suite that each store passes.
 //
 // # The folder

@@ -22,6 +22,11 @@ type GCOptions struct {
 
 	// Hold tells which content this machine refers to. It may tell what does not matter.
 	Hold func(yield func(remote.ObjectID)) error
+	// Orphan reports whether content that no entry of the log refers to is old enough to be given up. It may be on its way into a file: that
+	// costs its writer a second upload. nil: it is.
+	Orphan func(remote.ObjectID) bool
+	// Turn runs a commit while this machine makes no other; nil: it just runs.
+	Turn func(ctx context.Context, commit func() error) error
 	// Replica makes an empty state machine. Without it the log is not shortened.
 	Replica func() (Replica, error)
 	// State tells the state at the position that the vault has, for a snapshot when one is due; nil: somebody else makes snapshots.
@@ -36,6 +41,7 @@ type GCReport struct {
 	Marked       int       `json:"given_up_objects"`
 	MarkedBytes  int64     `json:"given_up_bytes"`
 	Content      int       `json:"given_up_content_objects"`
+	Young        int       `json:"young_content_objects"` // that nothing refers to, or not yet
 	Removed      int       `json:"removed_objects"`
 	RemovedBytes int64     `json:"removed_bytes"`
 	Waiting      int       `json:"waiting_objects"` // given up, and not removed yet
@@ -127,7 +133,7 @@ func (v *Vault) collect(ctx context.Context, o GCOptions, report *GCReport) erro
 			return nil
 		}
 		turns := s.turns
-		_, err = v.commitEntry(ctx, remote.Position(s.w.end), &entry{typ: entryMark, parts: 1, mark: m})
+		err = v.commitEntry(ctx, o, remote.Position(s.w.end), &entry{typ: entryMark, parts: 1, mark: m})
 		if remote.Is(err, remote.Conflict) {
 			// A batch of somebody else's: look what it refers to. After anything else all is looked at anew.
 			if err := s.extend(ctx); err != nil {
@@ -148,11 +154,18 @@ func (v *Vault) collect(ctx context.Context, o GCOptions, report *GCReport) erro
 	return s.ripe(ctx, o, report)
 }
 
-// commitEntry appends an entry of another type than a batch.
-func (v *Vault) commitEntry(ctx context.Context, base remote.Position, e *entry) (remote.Position, error) {
-	v.commitMu.Lock()
-	defer v.commitMu.Unlock()
-	return v.commit(ctx, base, []*entry{e})
+// commitEntry appends an entry of another type than a batch. Who wants to commit waits for that, so it waits for nothing.
+func (v *Vault) commitEntry(ctx context.Context, o GCOptions, base remote.Position, e *entry) error {
+	commit := func() error {
+		v.commitMu.Lock()
+		defer v.commitMu.Unlock()
+		_, err := v.commit(blob.Hurried(ctx), base, []*entry{e})
+		return err
+	}
+	if o.Turn == nil {
+		return commit()
+	}
+	return o.Turn(ctx, commit)
 }
 
 // due reports whether a snapshot would let more go: there is none as new as a quarter of what is kept, and something changed since.
@@ -230,9 +243,13 @@ func (s *survey) plan(ctx context.Context, o GCOptions, report *GCReport) (*mark
 			kept[i.name()] = true // it goes already
 		}
 	}
-	report.Marked, report.MarkedBytes, report.Content, report.More = 0, 0, 0, false
+	report.Marked, report.MarkedBytes, report.Content, report.Young, report.More = 0, 0, 0, 0, false
 	found := func(i item, size int64) {
 		if i.kind == itemContent && used[short(remote.ObjectID(i.id))] || kept[i.name()] {
+			return
+		}
+		if _, known := s.refs[short(remote.ObjectID(i.id))]; i.kind == itemContent && !known && o.Orphan != nil && !o.Orphan(remote.ObjectID(i.id)) {
+			report.Young++
 			return
 		}
 		if len(m.items) == o.Most {
@@ -418,7 +435,7 @@ func (s *survey) remove(ctx context.Context, seq uint64, m *mark, o GCOptions, r
 		return nil
 	}
 	for range gcTries {
-		_, err := v.commitEntry(ctx, remote.Position(s.w.end), &entry{typ: entryDone, parts: 1, about: link{Seq: seq}})
+		err := v.commitEntry(ctx, o, remote.Position(s.w.end), &entry{typ: entryDone, parts: 1, about: link{Seq: seq}})
 		if err != nil && !remote.Is(err, remote.Conflict) {
 			return err
 		}
