@@ -23,7 +23,8 @@ var gcCommand = &cli.Command{
 		&cli.StringFlag{Name: "grace", Usage: "how long content is given up before it is removed; 0 when no other machine has the vault mounted", Value: "24h"},
 		&cli.BoolFlag{Name: "json", Usage: "for scripts"}),
 	Description: "Removes content that no state younger than --keep has, superseded snapshots, and the log before them. What it gives up now is\n" +
-		"removed by the first run after --grace. Other machines may write meanwhile; this one must not have the vault mounted.\n\n" +
+		"removed by the first run after --grace. Other machines may write meanwhile; this one must not have the vault mounted. A mount does\n" +
+		"the same by itself; see megafs mount --help.\n\n" +
 		"   megafs vault gc --dry-run dir:/backup/vault\n   megafs vault gc --keep 0 --grace 0 dir:/backup/vault",
 	Action: collect,
 }
@@ -57,7 +58,9 @@ func collect(c *cli.Context) error {
 			}
 			return t.Objects(yield)
 		}
-		o.Replica = func() (vault.Replica, error) { return newReplica(x.p.Cache) }
+		o.Replica = func() (vault.Replica, error) { return newReplica(x.p.Cache, 32<<20) }
+		young := openOrphans(filepath.Join(x.p.Cache, "orphans"), o.Grace, time.Now())
+		o.Orphan = young.old
 		var sum vault.GCReport
 		for {
 			r, err := x.vault.Collect(c.Context, o)
@@ -69,6 +72,11 @@ func collect(c *cli.Context) error {
 			sum = r
 			if !r.More || o.DryRun {
 				break
+			}
+		}
+		if !o.DryRun {
+			if err := young.save(); err != nil {
+				return err
 			}
 		}
 		if c.Bool("json") {
@@ -109,7 +117,7 @@ type diskReplica struct {
 	dir string
 }
 
-func newReplica(cache string) (vault.Replica, error) {
+func newReplica(cache string, memory int64) (vault.Replica, error) {
 	if err := os.MkdirAll(cache, 0o700); err != nil {
 		return nil, remote.E("make the cache folder", cache, remote.IO, err)
 	}
@@ -126,7 +134,7 @@ func newReplica(cache string) (vault.Replica, error) {
 	}
 	key := crypto.NewVaultSecret()
 	defer key.Wipe()
-	t, err := tree.Open(tree.Options{Dir: filepath.Join(dir, "tree"), Key: [32]byte(key.Bytes()), Memory: 32 << 20})
+	t, err := tree.Open(tree.Options{Dir: filepath.Join(dir, "tree"), Key: [32]byte(key.Bytes()), Memory: memory})
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,6 +11,19 @@ import (
 
 	"megafs/remote/vault"
 )
+
+// vaultSize is how many bytes the embedded vault's files have.
+func (m *machine) vaultSize() (n int64) {
+	filepath.WalkDir(filepath.Join(m.home, ".local/share/megafs/vault"), func(_ string, d os.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			if i, err := d.Info(); err == nil {
+				n += i.Size()
+			}
+		}
+		return nil
+	})
+	return n
+}
 
 // TestGC: the room of removed files comes back, as a dry run said, and everything else is there.
 func TestGC(t *testing.T) {
@@ -20,17 +34,7 @@ func TestGC(t *testing.T) {
 	m.sh("rm $M/gone $M/stays")
 	m.want(1, "unmount", "vault", "gc")
 	m.want(0, "", "umount", "--wait", m.mnt)
-	size := func() (n int64) {
-		filepath.WalkDir(filepath.Join(m.home, ".local/share/megafs/vault"), func(_ string, d os.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() {
-				if i, err := d.Info(); err == nil {
-					n += i.Size()
-				}
-			}
-			return nil
-		})
-		return n
-	}
+	size := m.vaultSize
 	report := func(args ...string) (r vault.GCReport) {
 		t.Helper()
 		out := m.want(0, "{", append([]string{"vault", "gc", "--json"}, args...)...)
@@ -72,4 +76,42 @@ func TestAge(t *testing.T) {
 			t.Error(s, d)
 		}
 	}
+}
+
+// TestGCInBackground: two mounts of one vault collect all the time while files are written, read and removed on both. Room comes back without any command, and nothing else goes.
+func TestGCInBackground(t *testing.T) {
+	m := newMachine(t)
+	other := filepath.Join(m.home, "other")
+	flags := []string{"--gc-every", "300ms", "--keep", "0", "--gc-grace", "0", "--gc-requests", "10000000", "--gc-bytes", "1T"}
+	m.mount(flags...)
+	m.sh("mkdir " + other)
+	t.Cleanup(func() { exec.Command("umount", "-l", other).Run() })
+	two := append([]string{"mount", "--trust-first-use", "--state", filepath.Join(m.home, "state2"), "--cache", filepath.Join(m.home, "cache2")}, flags...)
+	m.want(0, "is mounted", append(two, other)...)
+	m.sh("mkdir $M/a $M/b; head -c 5000000 /dev/urandom >$M/a/stays; sha256sum <$M/a/stays >$M/sum")
+	m.want(0, "", "sync", m.mnt)
+	m.until("the other mount sees the folders", func() bool { _, err := os.Stat(filepath.Join(other, "sum")); return err == nil })
+	for i := range 12 {
+		m.sh("head -c 2000000 /dev/urandom >$M/a/gone; head -c 3000000 /dev/urandom >" + other + "/b/gone; sha256sum <$M/a/stays | cmp - $M/sum; sha256sum <" + other + "/a/stays | cmp - $M/sum")
+		if i%3 == 2 {
+			m.want(0, "", "sync", m.mnt)
+			m.want(0, "", "sync", other)
+		}
+	}
+	m.sh("rm $M/a/gone " + other + "/b/gone; head -c 100000 /dev/urandom >" + other + "/b/last; sha256sum <" + other + "/b/last >$M/sum2")
+	m.want(0, "", "sync", m.mnt)
+	m.want(0, "", "sync", other)
+	m.until("room comes back", func() bool { return m.vaultSize() < 7_000_000 })
+	if out := m.want(0, "garbage", "status", m.mnt); strings.Contains(out, "not collected") {
+		t.Error(out)
+	}
+	m.want(0, "", "umount", "--wait", other)
+	m.umount()
+	m.want(0, "0 damaged", "vault", "verify")
+	m.mount("--gc-every", "0")
+	m.sh("sha256sum <$M/a/stays | cmp - $M/sum; sha256sum <$M/b/last | cmp - $M/sum2")
+	if out := m.want(0, "", "status", m.mnt); strings.Contains(out, "garbage") {
+		t.Error(out)
+	}
+	m.umount()
 }

@@ -43,6 +43,7 @@ type settings struct {
 	Log           string
 	Foreground    bool
 	Options       []string
+	GC            collecting
 }
 
 var mountCommand = &cli.Command{
@@ -51,7 +52,9 @@ var mountCommand = &cli.Command{
 		"Without --remote it is your own vault in $XDG_DATA_HOME/megafs/vault, made at first use.\n\n" +
 		"   megafs mount ~/mega\n" +
 		"   megafs mount --remote dir:/backup/vault --passphrase-file ~/.vault-pass /mnt/mega\n" +
-		"   megafs mount --remote s3://s3.example.com/bucket/vault --upload-limit 2M ~/mega\n\n" + s3Help,
+		"   megafs mount --remote s3://s3.example.com/bucket/vault --upload-limit 2M ~/mega\n" +
+		"   megafs mount --keep 90d ~/mega         # what was removed can be had for 90 days\n" +
+		"   megafs mount --gc-every 0 ~/mega       # only megafs vault gc gives room back\n\n" + s3Help,
 	Flags: append(remoteFlags(),
 		&cli.StringFlag{Name: "remote", Aliases: []string{"r"}, Usage: "`URL` of the vault: dir:/path or s3://host[:port]/bucket[/prefix]", EnvVars: []string{"MEGAFS_REMOTE"}},
 		&cli.StringFlag{Name: "cache-size", Usage: "`SIZE` on disk for cached blocks; a vault in a local folder needs none unless you say so", DefaultText: "10G"},
@@ -64,6 +67,11 @@ var mountCommand = &cli.Command{
 		&cli.StringFlag{Name: "fsync", Usage: "what fsync waits for: journal (this disk) or remote", Value: "journal"},
 		&cli.StringFlag{Name: "log", Usage: "log to `FILE`", DefaultText: "megafs.log in the state folder"},
 		&cli.StringSliceFlag{Name: "o", Usage: "mount `OPTIONS`, as in mount(8)"},
+		&cli.StringFlag{Name: "gc-every", Usage: "`SPAN` after which garbage is collected in the background; 0 for never", Value: "24h"},
+		&cli.StringFlag{Name: "keep", Usage: "`SPAN` of the past that collecting leaves whole", Value: "30d"},
+		&cli.StringFlag{Name: "gc-grace", Usage: "`SPAN` between giving up and removing, for machines that are away", Value: "24h"},
+		&cli.Int64Flag{Name: "gc-requests", Usage: "`NUMBER` of requests to the store an hour that collecting may spend", Value: 3600},
+		&cli.StringFlag{Name: "gc-bytes", Usage: "`SIZE` an hour that collecting may read and write", Value: "256M"},
 		&cli.BoolFlag{Name: "i-accept-weak", Usage: "make a vault with a passphrase that can be guessed"},
 		&cli.BoolFlag{Name: "show-recovery", Usage: "print a new vault's recovery key even without a terminal"},
 	),
@@ -106,6 +114,17 @@ func mountSettings(c *cli.Context) (*settings, error) {
 	}
 	if p.S3 == nil && s.UploadLimit+s.DownloadLimit > 0 {
 		return nil, usage("--upload-limit and --download-limit are for vaults in a bucket; %s is a folder", p.URL)
+	}
+	for flag, to := range map[string]*time.Duration{"gc-every": &s.GC.Every, "keep": &s.GC.Keep, "gc-grace": &s.GC.Grace} {
+		if *to, err = age(c.String(flag)); err != nil {
+			return nil, err
+		}
+	}
+	if s.GC.Requests = c.Int64("gc-requests"); s.GC.Requests < 1 {
+		return nil, usage("--gc-requests must be at least 1")
+	}
+	if s.GC.Bytes, err = parseSize(c.String("gc-bytes")); err != nil {
+		return nil, err
 	}
 	switch {
 	case s.Memory < 48<<20:

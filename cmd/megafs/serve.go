@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -30,6 +31,10 @@ type served struct {
 	vault  *vault.Vault
 	volume *volume.Volume
 	server atomic.Pointer[fs.Server]
+
+	gc        *collector
+	endGC     context.CancelFunc
+	collected sync.WaitGroup
 }
 
 // serve mounts and serves until somebody unmounts. ready is called when the mount answers.
@@ -122,7 +127,7 @@ func (x *served) open(ctx context.Context, log *slog.Logger) error {
 	if p.S3 != nil {
 		tries.Attempts = 5 // networks and servers have bad moments that disks have not
 	}
-	x.store = blob.Retry(blob.Metrics(store, x.meter), tries)
+	x.store = blob.Paced(blob.Retry(blob.Metrics(store, x.meter), tries))
 	object, offline, err := readKeyring(ctx, x.store, p, ask)
 	if err != nil {
 		return err
@@ -150,7 +155,21 @@ func (x *served) open(ctx context.Context, log *slog.Logger) error {
 			}
 		},
 	})
+	if err == nil && s.GC.Every > 0 && !s.ReadOnly {
+		x.collect(log)
+	}
 	return err
+}
+
+// collect starts to collect garbage in the background.
+func (x *served) collect(log *slog.Logger) {
+	ctx, end := context.WithCancel(context.Background())
+	x.endGC = end
+	x.gc = &collector{
+		o: x.s.GC, vault: x.vault, volume: x.volume, cache: x.s.Profile.Cache, memory: x.s.Memory / 8, log: log,
+		budget: blob.NewBudget(x.s.GC.Requests, x.s.GC.Bytes),
+	}
+	x.collected.Go(func() { x.gc.run(ctx) })
 }
 
 // readKeyring is vault.ReadKeyring; the store of a vault that is known has only ask to answer.
@@ -167,6 +186,10 @@ func (x *served) close() error {
 	var errs []error
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	if x.endGC != nil {
+		x.endGC()
+		x.collected.Wait()
+	}
 	if x.volume != nil {
 		errs = append(errs, x.volume.Close(ctx))
 	}
@@ -196,6 +219,7 @@ type status struct {
 	Limits      bounds            `json:"limits"`
 	Kernel      fs.Stats          `json:"kernel"`
 	Vault       vault.Info        `json:"vault"`
+	GC          *collected        `json:"gc,omitempty"`
 }
 
 func (x *served) status() status {
@@ -209,11 +233,16 @@ func (x *served) status() status {
 			v.LastError = m.LastError.Message
 		}
 	}
+	var gc *collected
+	if x.gc != nil {
+		s := x.gc.state()
+		gc = &s
+	}
 	return status{
 		PID: os.Getpid(), MountPoint: x.s.MountPoint, Remote: x.s.Profile.URL, Status: v, Away: m.Away.Seconds(),
 		MemoryBytes: rss(), MemoryLimit: x.s.Memory, Requests: m.Requests, BytesUp: m.BytesUp, BytesDown: m.BytesDown,
 		Bytes: m.Bytes, Waiting: m.InFlight, Limits: x.limits(),
-		Kernel: x.server.Load().Stats(), Vault: x.vault.Info(),
+		Kernel: x.server.Load().Stats(), Vault: x.vault.Info(), GC: gc,
 	}
 }
 

@@ -98,6 +98,11 @@ func (m *mounted) print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "  traffic   %s up, %s down%s\n", formatSize(int64(s.BytesUp)), formatSize(int64(s.BytesDown)), s.Limits)
 	fmt.Fprintf(w, "  requests  %s\n", s.requests())
+	if g := s.GC; g != nil && g.Error != "" {
+		fmt.Fprintf(w, "  garbage   not collected: %s\n", g.Error)
+	} else if g != nil && g.Report != nil {
+		fmt.Fprintf(w, "  garbage   %d objects removed, %d wait\n", g.Report.Removed, g.Report.Waiting)
+	}
 	if s.LastError != "" {
 		fmt.Fprintf(w, "  last error %s\n", s.LastError)
 	}

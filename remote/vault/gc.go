@@ -154,6 +154,13 @@ func (v *Vault) collect(ctx context.Context, o GCOptions, report *GCReport) erro
 	return s.ripe(ctx, o, report)
 }
 
+// Collected returns when another machine last gave something up or said that it is removed, as far as the log was followed.
+func (v *Vault) Collected() time.Time {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return time.Unix(0, v.sweep)
+}
+
 // commitEntry appends an entry of another type than a batch. Who wants to commit waits for that, so it waits for nothing.
 func (v *Vault) commitEntry(ctx context.Context, o GCOptions, base remote.Position, e *entry) error {
 	commit := func() error {

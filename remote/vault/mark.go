@@ -186,6 +186,9 @@ func (v *Vault) heed(e *entry) error {
 	}
 	if e.typ == entryMark || e.typ == entryDone {
 		v.marks.add(e)
+		if e.device != v.trust.Device {
+			v.sweep = max(v.sweep, e.time)
+		}
 	}
 	return nil
 }

@@ -46,9 +46,10 @@ type Vault struct {
 	devices map[remote.DeviceID]link
 	snap    link
 	marks   marks
-	novice  bool // this machine never saw the vault before this process
-	gapSeen bool // the end of the log was looked behind once
-	stood   link // the entry that was last found to be as it was, and when
+	sweep   int64 // when another machine last collected, by its clock
+	novice  bool  // this machine never saw the vault before this process
+	gapSeen bool  // the end of the log was looked behind once
+	stood   link  // the entry that was last found to be as it was, and when
 	stoodAt time.Time
 	savedAt time.Time
 }
