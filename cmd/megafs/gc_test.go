@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"megafs/remote"
 	"megafs/remote/vault"
 )
 
@@ -114,4 +115,28 @@ func TestGCInBackground(t *testing.T) {
 		t.Error(out)
 	}
 	m.umount()
+}
+
+func TestOrphans(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "orphans")
+	at := time.Now()
+	one, two := remote.ObjectID{1}, remote.ObjectID{2}
+	o := openOrphans(path, time.Hour, at)
+	if o.old(one) {
+		t.Error("old at first sight")
+	}
+	if err := o.save(); err != nil {
+		t.Fatal(err)
+	}
+	o = openOrphans(path, time.Hour, at.Add(2*time.Hour))
+	if !o.old(one) || o.old(two) {
+		t.Error("not as old as they are")
+	}
+	if o = openOrphans(path, time.Hour, at.Add(-2*time.Hour)); o.old(one) {
+		t.Error("old although the clock went back")
+	}
+	os.WriteFile(path, []byte("MGO1 something else"), 0o600)
+	if o = openOrphans(path, 0, at); !o.old(one) {
+		t.Error("without waiting everything is old")
+	}
 }

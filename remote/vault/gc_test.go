@@ -1,6 +1,8 @@
 package vault
 
 import (
+	"context"
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -166,6 +168,41 @@ func TestGCWrongClocks(t *testing.T) {
 		must(t, err)
 		if r.Removed == 0 || count(w, "o/") != 2 {
 			t.Errorf("what was given up for long was not removed: %+v", r)
+		}
+	})
+}
+
+// TestGCOnItsWay: content that another machine has sent and not committed yet is left alone as long as it is young; when it is given up all the same, the
+// commit says so.
+func TestGCOnItsWay(t *testing.T) {
+	both(t, func(t *testing.T, on kind) {
+		w, a := collecting(t, on)
+		b := newActor(w, w.open(w.store, t.TempDir()), 2, rand.New(rand.NewPCG(3, 4)))
+		must(t, b.load())
+		young := true
+		for _, given := range []bool{false, true} {
+			p, _ := piece(20000, 7)
+			refs, err := b.v.Store(ctx, []remote.Piece{p}, nil)
+			must(t, err)
+			must(t, a.load())
+			turns := 0
+			r, err := a.v.Collect(ctx, GCOptions{
+				Replica: replica, Orphan: func(remote.ObjectID) bool { return !young },
+				Turn: func(_ context.Context, commit func() error) error { turns++; return commit() },
+			})
+			must(t, err)
+			if given != (r.Content == 1) || given != (r.Young == 0) || given != (turns > 0) {
+				t.Fatalf("%+v, %d turns", r, turns)
+			}
+			must(t, b.load())
+			_, err = b.v.Commit(ctx, b.s.pos, b.file(remote.Extent{Len: 20000, Ref: refs[0]}))
+			var gone *remote.GoneError
+			if errors.As(err, &gone) != given || !given && err != nil {
+				t.Error(given, err)
+			}
+			sound(w, t.TempDir())
+			young = false
+			must(t, b.load())
 		}
 	})
 }
