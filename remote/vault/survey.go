@@ -44,6 +44,7 @@ type survey struct {
 	cutting   *mark                  // that one
 	back      bool                   // entries that were removed are there again
 	given     map[candidate]bool     // snapshots that marks gave up
+	gave      map[uint64]bool        // the first bytes of the ids of content that they gave up
 	turns     int                    // marks, ends of marks and snapshots seen
 }
 
@@ -113,7 +114,7 @@ func (v *Vault) newSurvey(ctx context.Context, now time.Time, keep time.Duration
 
 func (v *Vault) surveyFrom(ctx context.Context, first uint64, now time.Time, keep time.Duration, replica Replica) (*survey, error) {
 	s := &survey{
-		v: v, now: now.UnixNano(), cutoff: now.Add(-keep).UnixNano(), replica: replica, refs: map[uint64]uint64{}, open: map[uint64]*mark{}, given: map[candidate]bool{},
+		v: v, now: now.UnixNano(), cutoff: now.Add(-keep).UnixNano(), replica: replica, refs: map[uint64]uint64{}, open: map[uint64]*mark{}, given: map[candidate]bool{}, gave: map[uint64]bool{},
 		origin: link{0, genesis(v.keys.Vault())},
 	}
 	if first > 1 {
@@ -306,7 +307,10 @@ func (s *survey) take(ctx context.Context, e *entry) error {
 		s.turns++
 		s.open[e.seq] = e.mark
 		for _, i := range e.mark.items {
-			if i.kind == itemRoot {
+			switch i.kind {
+			case itemContent:
+				s.gave[short(remote.ObjectID(i.id))] = true
+			case itemRoot:
 				s.given[candidate{i.n, i.id}] = true
 			}
 		}
