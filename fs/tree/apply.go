@@ -145,8 +145,8 @@ func (s *state) setName(parent remote.Ino, name string, ino remote.Ino, seq uint
 			return s.dangling(ino)
 		}
 		n.Links++
+		n.Parent, n.orphan = parent, false
 		if n.Type == remote.Dir {
-			n.Parent = parent
 			if err := s.subdir(parent, 1, seq); err != nil {
 				return err
 			}

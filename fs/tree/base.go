@@ -47,7 +47,7 @@ var (
 const keyLife = 10 * 365 * 24 * time.Hour
 
 // form is the layout's version; a base of another is begun anew.
-const form = 1
+const form = 2
 
 type nameKey struct {
 	parent remote.Ino

@@ -13,9 +13,9 @@ type Changed struct {
 // maxChanges bounds what is collected; beyond it one entry with inode 0 says that anything may have changed.
 const maxChanges = 4096
 
-// note collects what a batch changes. Called with mu held.
-func (t *Tree) note(b remote.Batch) {
-	for _, op := range b.Ops {
+// note collects what Ops change that nobody asked for here. Called with mu held.
+func (t *Tree) note(ops []remote.Op) {
+	for _, op := range ops {
 		if len(t.changes) >= maxChanges {
 			t.changes = append(t.changes[:0], Changed{})
 			return

@@ -20,6 +20,18 @@
 //   - Replaying the journal from any record at or before Needed gives the same layers, or ones that differ only by
 //     what the base has by now.
 //
+// # Merging
+//
+// Merge tells what a batch of somebody else's makes of local changes that it meets, and changes nothing; Adopt takes both. Names come
+// first. For each name that both sides stated, what only one side changed counts, and else the batch's: what was there here gets a conflict name, or, a new
+// directory, goes into the one that is there. Then what is no tree, or would lose something, is mended one by one: what one
+// side removed and the other gave content or names comes back; of two names of a directory and of a circle the local one goes. Each step moves towards the
+// batch's tree, which is one, so it ends. Inodes come last: attributes field by field, xattrs one by one, and content as a whole.
+//
+// A Merge is in the journal when it is adopted, and a replay calls Merged with it: over a base that has the batch, and maybe later ones. Therefore it states anew all
+// that the records before it could not do to such a base, such as changes of an inode that is gone there. Batches that only add other names to the same directories
+// need no Merge; the counts of the live layer are differences and just add up.
+//
 // # Locks
 //
 // Tree.mu guards the layers; the base has transactions of its own. Apply, Freeze, Commit and Thaw

@@ -11,10 +11,11 @@ import (
 	"megafs/remote/wire"
 )
 
-// Load brings the base to the head of a remote. It reports whether the base moved, on an error too.
-func (t *Tree) Load(ctx context.Context, r remote.Remote) (moved bool, err error) {
+// Load brings the base to the head of a remote, by way of a sink that hands each batch on to the tree: the tree itself, or one that merges. It reports
+// whether the base moved, on an error too.
+func (t *Tree) Load(ctx context.Context, r remote.Remote, s remote.Sink) (moved bool, err error) {
 	from := t.Position()
-	to, err := r.Load(ctx, from, t)
+	to, err := r.Load(ctx, from, s)
 	if err != nil {
 		return to != from, err
 	}
@@ -97,15 +98,9 @@ func (t *Tree) Objects(yield func(remote.ObjectID)) error {
 }
 
 // Apply implements remote.Sink: the base takes a batch. A batch with the zero Position is a part of a snapshot.
-// A batch that would not leave a tree is refused with Integrity and changes nothing.
+// A batch that would not leave a tree is refused with Integrity and changes nothing. Local changes stay as they are; see Merge.
 func (t *Tree) Apply(b remote.Batch) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err := t.absorb(b); err != nil {
-		return err
-	}
-	t.note(b)
-	return nil
+	return t.Adopt(b, nil, 0, 0)
 }
 
 // absorb applies a batch to the base.
@@ -115,6 +110,9 @@ func (t *Tree) absorb(b remote.Batch) error {
 		return err
 	}
 	bulk := loading != nil
+	if err := t.comeBack(b.Ops); err != nil {
+		return err
+	}
 	s := newState(newLayer(), nil, t.base)
 	s.versioned = max(b.Pos.Seq, 1)
 	s.bulk = bulk
@@ -258,7 +256,10 @@ func (t *Tree) Referenced(fn func(remote.Extent) error) error {
 func (t *Tree) Data(ino remote.Ino, from, to uint64) ([]Span, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	v := t.current()
+	return t.current().data(ino, from, to)
+}
+
+func (v view) data(ino remote.Ino, from, to uint64) ([]Span, error) {
 	// The edges at which anything may begin or end; between them content is looked up piece by piece.
 	edges := []uint64{from, to}
 	add := func(off, n uint64) {
@@ -273,7 +274,7 @@ func (t *Tree) Data(ino remote.Ino, from, to uint64) ([]Span, error) {
 			}
 		}
 	}
-	err := t.base.extents(ino, func(e remote.Extent) error { add(e.Off, e.Len); return nil })
+	err := v.base.extents(ino, func(e remote.Extent) error { add(e.Off, e.Len); return nil })
 	if err != nil {
 		return nil, err
 	}

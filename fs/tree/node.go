@@ -13,7 +13,7 @@ type Node struct {
 	remote.Attr
 	Links   uint32     // names that lead here; 0: the last one is gone
 	Subdirs uint32     // of a directory
-	Parent  remote.Ino // of a directory; the root is its own
+	Parent  remote.Ino // of a directory, the root being its own; of others where the latest name was made, which may be gone
 	Xattrs  uint32     // how many extended attributes
 	Version uint64     // the commit that changed the content last
 	orphan  bool

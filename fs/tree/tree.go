@@ -237,6 +237,19 @@ func (t *Tree) Pin(ino remote.Ino, n uint64) {
 	t.pinMu.Unlock()
 }
 
+// MovePins gives one inode's pins to another; false if it has none.
+func (t *Tree) MovePins(from, to remote.Ino) bool {
+	t.pinMu.Lock()
+	defer t.pinMu.Unlock()
+	n := t.pins[from]
+	if n == 0 {
+		return false
+	}
+	t.pins[to] += n
+	delete(t.pins, from)
+	return true
+}
+
 func (t *Tree) pinned(ino remote.Ino) bool {
 	t.pinMu.Lock()
 	defer t.pinMu.Unlock()

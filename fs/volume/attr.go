@@ -9,6 +9,7 @@ import (
 
 // Getattr implements FS.
 func (v *Volume) Getattr(ctx context.Context, ino remote.Ino) (Stat, error) {
+	ino = v.inner(ino)
 	n, err := v.tree.Node(ino)
 	if err != nil {
 		return Stat{}, err
@@ -23,6 +24,7 @@ func (v *Volume) Setattr(ctx context.Context, ino remote.Ino, s SetAttr) (Stat, 
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	ino = v.inner(ino)
 	n, err := v.tree.Node(ino)
 	if err != nil {
 		return Stat{}, err
@@ -79,6 +81,7 @@ func killed(mode uint16) uint16 {
 
 // Getxattr implements FS.
 func (v *Volume) Getxattr(ctx context.Context, ino remote.Ino, name string) ([]byte, error) {
+	ino = v.inner(ino)
 	n, err := v.tree.Node(ino)
 	if err != nil {
 		return nil, err
@@ -94,6 +97,7 @@ func (v *Volume) Getxattr(ctx context.Context, ino remote.Ino, name string) ([]b
 
 // Listxattr implements FS.
 func (v *Volume) Listxattr(ctx context.Context, ino remote.Ino) ([]string, error) {
+	ino = v.inner(ino)
 	n, err := v.tree.Node(ino)
 	if err != nil || n.Xattrs == 0 {
 		return nil, err
@@ -131,6 +135,7 @@ func (v *Volume) Setxattr(ctx context.Context, ino remote.Ino, name string, valu
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	ino = v.inner(ino)
 	n, err := v.tree.Node(ino)
 	if err != nil {
 		return err
@@ -174,6 +179,7 @@ func (v *Volume) Removexattr(ctx context.Context, ino remote.Ino, name string) e
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	ino = v.inner(ino)
 	n, err := v.tree.Node(ino)
 	if err != nil {
 		return err

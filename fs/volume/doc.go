@@ -8,6 +8,13 @@
 // order in which changes were seen, and a crash leaves a prefix of them. Nothing under mu waits
 // for the network or for an fsync; writers that must be slowed down wait before they take it.
 //
+// One change waits for the disk under mu: a merge with what others did is synced before the base takes it, lest a power cut leave a base
+// that has their changes and a journal that does not know what became of those made here.
+//
+// # Numbers
+//
+// The kernel's number of an inode is the tree's, but for files that are open when their local version becomes a conflict copy; see aliases.
+//
 // # Who waits for what
 //
 // Look-ups, attributes, listings and statfs are answered from local state. A read waits for the

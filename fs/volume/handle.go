@@ -14,7 +14,7 @@ import (
 // Handle is an open file. Its methods may be called from many goroutines.
 type Handle struct {
 	v      *Volume
-	ino    remote.Ino
+	ino    remote.Ino // the kernel's; see aliases
 	write  bool
 	stream cache.Stream
 
@@ -24,7 +24,7 @@ type Handle struct {
 
 // Open implements FS.
 func (v *Volume) Open(ctx context.Context, ino remote.Ino, write, trunc bool) (*Handle, error) {
-	n, err := v.tree.Node(ino)
+	n, err := v.tree.Node(v.inner(ino))
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,9 @@ func (v *Volume) Open(ctx context.Context, ino remote.Ino, write, trunc bool) (*
 			return nil, err
 		}
 	}
-	v.tree.Pin(ino, 1)
+	v.mu.Lock()
+	v.tree.Pin(v.inner(ino), 1)
+	v.mu.Unlock()
 	if write {
 		v.handleMu.Lock()
 		v.writing[ino]++
@@ -50,6 +52,9 @@ func (v *Volume) Open(ctx context.Context, ino remote.Ino, write, trunc bool) (*
 	}
 	return &Handle{v: v, ino: ino, write: write}, nil
 }
+
+// node returns the inode in the tree.
+func (h *Handle) node() remote.Ino { return h.v.inner(h.ino) }
 
 // Ino returns the inode's number.
 func (h *Handle) Ino() remote.Ino { return h.ino }
@@ -68,9 +73,18 @@ func (h *Handle) Close() {
 
 // ReadAt reads up to len(dst) bytes at off. It returns fewer only at the end of the file.
 func (h *Handle) ReadAt(ctx context.Context, dst []byte, off uint64) (int, error) {
-	n, err := h.v.read(ctx, h.ino, dst, off)
-	if err != nil {
-		return 0, err
+	var n int
+	for {
+		ino := h.node()
+		var err error
+		n, err = h.v.read(ctx, ino, dst, off)
+		if ino != h.node() {
+			continue // what was read is another's by now
+		}
+		if err != nil {
+			return 0, err
+		}
+		break
 	}
 	h.ahead(off, n)
 	return n, nil
@@ -107,7 +121,7 @@ func (h *Handle) ahead(off uint64, n int) {
 	if h.v.o.LocalStore {
 		return // the kernel asks for several pieces at a time, and a local disk needs no more
 	}
-	node, err := h.v.tree.Node(h.ino)
+	node, err := h.v.tree.Node(h.node())
 	if err != nil {
 		return
 	}
@@ -118,7 +132,7 @@ func (h *Handle) ahead(off uint64, n int) {
 	if from >= to {
 		return
 	}
-	pieces, err := h.v.tree.Content(h.ino, from, min(to, node.Size))
+	pieces, err := h.v.tree.Content(h.node(), from, min(to, node.Size))
 	if err != nil {
 		return
 	}
@@ -156,7 +170,7 @@ func (h *Handle) Append(ctx context.Context, src []byte, killPriv bool) (uint64,
 	}
 	h.v.mu.Lock()
 	defer h.v.mu.Unlock()
-	node, err := h.v.tree.Node(h.ino)
+	node, err := h.v.tree.Node(h.node())
 	if err != nil {
 		return 0, 0, err
 	}
@@ -169,7 +183,7 @@ func (h *Handle) writeLocked(src []byte, off uint64, killPriv bool) (int, error)
 	if off > remote.MaxSize || uint64(len(src)) > remote.MaxSize-off {
 		return 0, remote.E("write", obj(h.ino), remote.FileTooBig, nil)
 	}
-	node, err := v.tree.Node(h.ino)
+	node, err := v.tree.Node(h.node())
 	if err != nil {
 		return 0, err
 	}
@@ -177,13 +191,16 @@ func (h *Handle) writeLocked(src []byte, off uint64, killPriv bool) (int, error)
 	if killPriv {
 		mode = killed(mode)
 	}
+	if err := v.mark(); err != nil {
+		return 0, err
+	}
 	done := 0
 	records, err := v.jour.AppendSplit(recWrite, src, writePiece, func(at int) []byte {
-		return appendWrite(nil, h.ino, off+uint64(at), now, mode)
+		return appendWrite(nil, h.node(), off+uint64(at), now, mode)
 	})
 	for _, r := range records {
 		v.lastSeq.Store(uint64(r.Seq))
-		w := tree.Write{Ino: h.ino, Off: off + uint64(r.Off), Len: uint64(r.Len), Place: place(r.Loc), Time: now, Mode: mode}
+		w := tree.Write{Ino: h.node(), Off: off + uint64(r.Off), Len: uint64(r.Len), Place: place(r.Loc), Time: now, Mode: mode}
 		if err := v.tree.Written(uint64(r.Seq), v.o.Clock().UnixNano(), w); err != nil {
 			return done, err
 		}
@@ -216,7 +233,7 @@ func (h *Handle) background() error {
 	if h.reported {
 		return nil
 	}
-	err := h.v.eng.Failed(h.ino)
+	err := h.v.eng.Failed(h.node())
 	h.reported = err != nil
 	return err
 }
@@ -252,7 +269,7 @@ func (h *Handle) Allocate(ctx context.Context, mode uint32, off, n uint64) error
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	node, err := v.tree.Node(h.ino)
+	node, err := v.tree.Node(h.node())
 	if err != nil {
 		return err
 	}
@@ -262,23 +279,23 @@ func (h *Handle) Allocate(ctx context.Context, mode uint32, off, n uint64) error
 	if mode&keepSize == 0 {
 		a.Size = max(a.Size, off+n)
 	}
-	ops := []remote.Op{{Kind: remote.OpNode, Ino: h.ino, Attr: a}}
+	ops := []remote.Op{{Kind: remote.OpNode, Ino: h.node(), Attr: a}}
 	if mode&(punchHole|zeroRange) != 0 && off < node.Size {
-		ops = append(ops, remote.Op{Kind: remote.OpExtent, Ino: h.ino, Extent: remote.Extent{Off: off, Len: min(n, node.Size-off), Hole: true}})
+		ops = append(ops, remote.Op{Kind: remote.OpExtent, Ino: h.node(), Extent: remote.Extent{Off: off, Len: min(n, node.Size-off), Hole: true}})
 	}
 	return v.change(ops...)
 }
 
 // Seek returns the next data, or the next hole, at or after off.
 func (h *Handle) Seek(ctx context.Context, off uint64, hole bool) (uint64, error) {
-	node, err := h.v.tree.Node(h.ino)
+	node, err := h.v.tree.Node(h.node())
 	if err != nil {
 		return 0, err
 	}
 	if off >= node.Size {
 		return 0, remote.E("seek", obj(h.ino), remote.NoData, nil)
 	}
-	spans, err := h.v.tree.Data(h.ino, off, node.Size)
+	spans, err := h.v.tree.Data(h.node(), off, node.Size)
 	if err != nil {
 		return 0, err
 	}
@@ -316,7 +333,7 @@ func (v *Volume) CopyRange(ctx context.Context, from *Handle, off uint64, to *Ha
 }
 
 func (v *Volume) copyPart(ctx context.Context, from *Handle, off uint64, to *Handle, off2, n uint64) (uint64, error) {
-	src, err := v.tree.Node(from.ino)
+	src, err := v.tree.Node(from.node())
 	if err != nil {
 		return 0, err
 	}
@@ -331,7 +348,7 @@ func (v *Volume) copyPart(ctx context.Context, from *Handle, off uint64, to *Han
 		return 0, err
 	}
 	v.mu.Lock()
-	pieces, err := v.tree.Content(from.ino, off, off+n)
+	pieces, err := v.tree.Content(from.node(), off, off+n)
 	if err != nil {
 		v.mu.Unlock()
 		return 0, err
@@ -345,7 +362,7 @@ func (v *Volume) copyPart(ctx context.Context, from *Handle, off uint64, to *Han
 		}
 		e := *p.Ext
 		e.Off = off2 + (p.Off - off)
-		ops = append(ops, remote.Op{Kind: remote.OpExtent, Ino: to.ino, Extent: e})
+		ops = append(ops, remote.Op{Kind: remote.OpExtent, Ino: to.node(), Extent: e})
 		shared = p.Off + p.Len - off
 		if len(ops) >= 1024 {
 			break
@@ -353,18 +370,18 @@ func (v *Volume) copyPart(ctx context.Context, from *Handle, off uint64, to *Han
 	}
 	if shared > 0 && from.ino != to.ino {
 		defer v.mu.Unlock()
-		dst, err := v.tree.Node(to.ino)
+		dst, err := v.tree.Node(to.node())
 		if err != nil {
 			return 0, err
 		}
 		a, now := dst.Attr, v.now()
 		a.Mtime, a.Ctime, a.Size = now, now, max(a.Size, off2+shared)
-		ops = append([]remote.Op{{Kind: remote.OpNode, Ino: to.ino, Attr: a}}, ops...)
+		ops = append([]remote.Op{{Kind: remote.OpNode, Ino: to.node(), Attr: a}}, ops...)
 		return shared, v.change(ops...)
 	}
 	v.mu.Unlock()
 	buf := make([]byte, min(n, copyStep))
-	m, err := v.read(ctx, from.ino, buf, off)
+	m, err := v.read(ctx, from.node(), buf, off)
 	if err != nil || m == 0 {
 		return 0, err
 	}

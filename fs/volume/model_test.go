@@ -126,7 +126,7 @@ func (b *machine) dump() (string, error) {
 		}
 		if s.Type == remote.File {
 			data = make([]byte, s.Size)
-			n, err := b.read(ctx, ino, data, 0)
+			n, err := b.read(ctx, b.inner(ino), data, 0)
 			if err != nil || n != len(data) {
 				return fmt.Errorf("%s: %d %w", path, n, err)
 			}

@@ -13,7 +13,7 @@ func obj(ino remote.Ino) string { return fmt.Sprintf("inode %d", ino) }
 
 // stat makes a Stat of a node.
 func (v *Volume) stat(n tree.Node) Stat {
-	s := Stat{Attr: n.Attr, Ino: n.Ino, Nlink: n.Nlink(), Version: n.Version}
+	s := Stat{Attr: n.Attr, Ino: v.outer(n.Ino), Nlink: n.Nlink(), Version: n.Version}
 	switch n.Type {
 	case remote.File:
 		s.Blocks = (n.Size + 511) / 512
@@ -88,6 +88,9 @@ func (v *Volume) Lookup(ctx context.Context, parent remote.Ino, name string) (St
 
 // Retain implements FS.
 func (v *Volume) Retain(ino remote.Ino) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	ino = v.inner(ino)
 	v.tree.Pin(ino, 1)
 	if n, err := v.tree.Node(ino); err != nil || n.Links == 0 {
 		v.tree.Unpin(ino, 1)
@@ -98,7 +101,14 @@ func (v *Volume) Retain(ino remote.Ino) bool {
 
 // Forget implements FS.
 func (v *Volume) Forget(ino remote.Ino, n uint64) {
-	if err := v.tree.Unpin(ino, n); err != nil {
+	v.alias.mu.RLock() // pins do not move meanwhile
+	x, ok := v.alias.in[ino]
+	if !ok {
+		x = ino
+	}
+	err := v.tree.Unpin(x, n)
+	v.alias.mu.RUnlock()
+	if err != nil {
 		v.o.Log.Warn("an inode without names could not be removed from the tree index; it goes at the next mount", "inode", uint64(ino), "reason", err)
 	}
 }
@@ -112,12 +122,14 @@ func (v *Volume) List(ctx context.Context, dir remote.Ino) ([]Dirent, error) {
 	out := make([]Dirent, len(list))
 	for i, d := range list {
 		out[i] = Dirent(d)
+		out[i].Ino = v.outer(d.Ino)
 	}
 	return out, nil
 }
 
 // Readlink implements FS.
 func (v *Volume) Readlink(ctx context.Context, ino remote.Ino) (string, error) {
+	ino = v.inner(ino)
 	n, err := v.tree.Node(ino)
 	if err != nil {
 		return "", err
@@ -269,6 +281,7 @@ func (v *Volume) Link(ctx context.Context, ino, parent remote.Ino, name string) 
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	ino = v.inner(ino)
 	n, err := v.tree.Node(ino)
 	if err != nil {
 		return Stat{}, err

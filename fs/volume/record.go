@@ -15,6 +15,7 @@ const (
 	recOps   journal.Kind = 1 // Ops that hold together
 	recWrite journal.Kind = 2 // bytes of a file: a writeHead, then the bytes
 	recNote  journal.Kind = 3 // what the remote has
+	recMerge journal.Kind = 4 // where the base is from here on, and what that made of the records before
 )
 
 // writeHead begins the payload of a recWrite: u64 inode, u64 offset, i64 time, u16 mode.
@@ -102,14 +103,19 @@ func decodeNote(b []byte) (note, error) {
 
 // log is what a replay collects before it is applied: notes come after what they are about.
 type log struct {
+	pos     remote.Position // the base's, when the last record was written
 	last    note
 	noted   bool
 	seq     journal.Seq // of the last note
 	records []replayed
+	joining []byte // of a merge in several records, what came so far
+	parts   int    // how many records that was
+	first   journal.Seq
 }
 
 type replayed struct {
 	seq   journal.Seq
+	merge *tree.Merge // not nil: this
 	ops   []remote.Op
 	write writeRecord
 	loc   journal.Loc
@@ -118,6 +124,9 @@ type replayed struct {
 
 // take is journal.Open's callback.
 func (l *log) take(r journal.Record) error {
+	if r.Kind != recMerge {
+		l.parts, l.joining = 0, nil // a merge that was broken off never was
+	}
 	switch r.Kind {
 	case recOps:
 		ops, err := wire.DecodeOps(r.Payload)
@@ -136,9 +145,100 @@ func (l *log) take(r journal.Record) error {
 		if err != nil {
 			return err
 		}
-		l.last, l.noted, l.seq = n, true, r.Seq
+		l.last, l.noted, l.seq, l.pos = n, true, r.Seq, n.pos
+	case recMerge:
+		return l.takeMerge(r)
 	default:
 		return errRecord
 	}
+	return nil
+}
+
+// mergePiece is how much of a merge goes to one record.
+const mergePiece = 512 << 10
+
+// mergeHead begins the payload of a recMerge: u32 which part this is, from 0, and u32 of how many.
+func mergeHead(part, parts int) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(part)), uint32(parts))
+}
+
+// appendMerge encodes a merge: u64 number and 32 hash of the position, u32 number of rebased inodes, each with u64 inode, u64 body, u32 number of
+// spans, each with u64 from and u64 to; a counted list of Ops.
+func appendMerge(b []byte, m *tree.Merge) []byte {
+	u64 := binary.BigEndian.AppendUint64
+	b = append(u64(b, m.Pos.Seq), m.Pos.Hash[:]...)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(m.Rebased)))
+	for _, r := range m.Rebased {
+		b = u64(u64(b, uint64(r.Ino)), uint64(r.Body))
+		b = binary.BigEndian.AppendUint32(b, uint32(len(r.Spans)))
+		for _, s := range r.Spans {
+			b = u64(u64(b, s.Off), s.End)
+		}
+	}
+	return wire.AppendOps(b, m.Ops)
+}
+
+func decodeMerge(b []byte) (*tree.Merge, error) {
+	left := func(n, size int) bool { return n <= len(b)/size }
+	if len(b) < 44 {
+		return nil, errRecord
+	}
+	m := &tree.Merge{}
+	u64 := func() uint64 { x := binary.BigEndian.Uint64(b); b = b[8:]; return x }
+	u32 := func() int { x := binary.BigEndian.Uint32(b); b = b[4:]; return int(x) }
+	m.Pos.Seq = u64()
+	b = b[copy(m.Pos.Hash[:], b):]
+	n := u32()
+	if !left(n, 20) {
+		return nil, errRecord
+	}
+	for range n {
+		if len(b) < 20 {
+			return nil, errRecord
+		}
+		r := tree.Rebased{Ino: remote.Ino(u64()), Body: remote.Ino(u64())}
+		spans := u32()
+		if !left(spans, 16) {
+			return nil, errRecord
+		}
+		for range spans {
+			s := tree.Span{Off: u64(), End: u64()}
+			if s.Off >= s.End || s.End > remote.MaxSize {
+				return nil, errRecord
+			}
+			r.Spans = append(r.Spans, s)
+		}
+		m.Rebased = append(m.Rebased, r)
+	}
+	var err error
+	if m.Ops, err = wire.DecodeOps(b); err != nil {
+		return nil, errRecord
+	}
+	return m, nil
+}
+
+// takeMerge joins the records of a merge.
+func (l *log) takeMerge(r journal.Record) error {
+	if len(r.Payload) < 8 {
+		return errRecord
+	}
+	part, parts := int(binary.BigEndian.Uint32(r.Payload)), int(binary.BigEndian.Uint32(r.Payload[4:]))
+	if part == 0 {
+		l.joining, l.parts, l.first = nil, 0, r.Seq
+	}
+	if part != l.parts {
+		return nil // the rest of one that was trimmed or broken off
+	}
+	l.parts++
+	l.joining = append(l.joining, r.Payload[8:]...)
+	if l.parts < parts {
+		return nil
+	}
+	m, err := decodeMerge(l.joining)
+	if err != nil {
+		return err
+	}
+	l.joining, l.parts, l.pos = nil, 0, m.Pos
+	l.records = append(l.records, replayed{seq: l.first, merge: m})
 	return nil
 }

@@ -3,7 +3,6 @@ package volume
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -39,6 +38,7 @@ type Options struct {
 	News        time.Duration // how long Open waits for what is new when the tree is known; default 10 s
 	Keys        Keys
 	Changed     func([]Change) // told what others changed; may be nil
+	Host        string         // this machine's name, which the names of conflict copies tell; default: the host's
 	Clock       func() time.Time
 	Log         *slog.Logger
 
@@ -58,12 +58,20 @@ type Volume struct {
 	cache *cache.Cache
 	eng   *writeback.Engine
 
-	mu     sync.Mutex // one change at a time; see doc.go
-	nextNo uint64     // the last inode number's counter
-	device uint32
+	mu      sync.Mutex // one change at a time; see doc.go
+	nextNo  uint64     // the last inode number's counter
+	device  uint32
+	counted bool            // nextNo is beyond all numbers that the base has of the device
+	marked  remote.Position // the base's, as the journal has it
+	torn    error           // the journal has a merge that the tree does not have: nothing may be changed any more
+
+	renamed []Change // names that lead to other numbers of the kernel's now
+
+	alias aliases
+	sink  *sink // of the load under way: Open's, and then the engine's
 
 	handleMu sync.Mutex
-	writing  map[remote.Ino]int  // open for writing
+	writing  map[remote.Ino]int  // open for writing, by the kernel's numbers
 	nameable map[remote.Ino]bool // made without a name and not linked yet
 
 	near neighbours
@@ -79,6 +87,7 @@ type Volume struct {
 func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	o.defaults()
 	v := &Volume{o: o, writing: map[remote.Ino]int{}, nameable: map[remote.Ino]bool{}}
+	v.sink = &sink{v: v}
 	defer func() {
 		if err != nil {
 			v.closeAll()
@@ -104,10 +113,7 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	if err := v.catchUp(ctx, &l); err != nil {
 		return nil, err
 	}
-	if err := v.register(ctx, &l); err != nil {
-		return nil, err
-	}
-	if err := v.replay(&l); err != nil {
+	if err := v.register(ctx); err != nil {
 		return nil, err
 	}
 	// After the tree has what is new: the blocks get what the index leaves them.
@@ -122,6 +128,7 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	v.eng = writeback.Start(writeback.Options{
 		Tree: v.tree, Journal: v.jour, Remote: o.Remote, Read: v.cache.Read, Stored: v.stored(),
 		Writing: v.isWriting, NoteKind: recNote, Note: v.note, Settle: o.Settle, MaxAge: o.MaxAge, Poll: poll, Log: o.Log,
+		Sink: func(ctx context.Context) remote.Sink { v.sink.ctx = ctx; return v.sink }, Ready: v.ready,
 		Changed: func() { v.foreign() }, Forward: v.forward, MoveAt: o.MoveAt, Patience: o.Room,
 	})
 	bg, stop := context.WithCancel(context.Background())
@@ -149,6 +156,10 @@ func (o *Options) defaults() {
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	o.Host = hostLabel(o.Host)
+	if o.Poll == 0 && o.LocalStore {
+		o.Poll = time.Second // asking a folder of this machine costs nothing
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -184,121 +195,6 @@ func (v *Volume) stored() func(remote.Ref, []byte) {
 	return v.cache.Put
 }
 
-// catchUp brings the base to the remote's head. Without an answer it is content with a base that has been there once, and is no older than what the
-// journal's note says: the records before it may be gone.
-func (v *Volume) catchUp(ctx context.Context, l *log) error {
-	partial, err := v.tree.Partial()
-	if err != nil {
-		return err
-	}
-	if v.tree.Position() != (remote.Position{}) && !partial {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, v.o.News)
-		defer cancel()
-	}
-	_, err = v.tree.Load(ctx, v.o.Remote)
-	if err == nil {
-		return nil
-	}
-	to := v.tree.Position()
-	partial, perr := v.tree.Partial() // a load may have begun anew
-	if perr != nil {
-		return perr
-	}
-	offline := remote.Is(err, remote.Unreachable) || remote.Is(err, remote.Timeout)
-	violated := remote.Is(err, remote.Integrity) || remote.Is(err, remote.ReadOnly)
-	switch {
-	case to == (remote.Position{}):
-		return err
-	case offline && partial:
-		return remote.E("open the volume", "", remote.Unreachable, fmt.Errorf("the store stopped answering before all of the tree was read; try again when it does: %w", err))
-	case offline && to.Seq < l.last.pos.Seq:
-		return remote.E("open the volume", "", remote.Unreachable, fmt.Errorf("the local tree is older than the journal, and the store does not answer; try again when it does: %w", err))
-	case offline, violated:
-		v.o.Log.Warn("the store can't be asked for news; going on with what is known", "reason", err)
-		return nil
-	}
-	return err
-}
-
-// register sees to it that this device has a number, the first part of the inode numbers it makes.
-func (v *Volume) register(ctx context.Context, l *log) error {
-	id, number := v.o.Remote.Device()
-	ids, largest, err := v.tree.Devices()
-	if err != nil {
-		return err
-	}
-	if number == 0 && !v.o.ReadOnly && v.o.Register != nil {
-		for n := range ids {
-			number = max(number, n)
-		}
-		number++
-		pos, err := v.o.Register(ctx, v.tree.Position(), number)
-		if err != nil {
-			return err
-		}
-		if err := v.tree.Apply(remote.Batch{Pos: pos, Device: id, Ops: []remote.Op{{Kind: remote.OpDevice, Device: id, Number: number}}}); err != nil {
-			return err
-		}
-		_, number = v.o.Remote.Device()
-	}
-	v.device = number
-	v.nextNo = max(uint64(largest[number])&(1<<remote.InoBits-1), l.last.next)
-	return nil
-}
-
-// replay applies the journal over the base. What a note says the remote has is left out.
-func (v *Volume) replay(l *log) error {
-	inodes, names := map[remote.Ino]bool{}, map[tree.HeldName]bool{}
-	for _, i := range l.last.held.Inodes {
-		inodes[i] = true
-	}
-	for _, n := range l.last.held.Names {
-		names[n] = true
-	}
-	// known reports whether the base has what an Op says, or what came of it since.
-	known := func(seq journal.Seq, op *remote.Op) bool {
-		switch {
-		case !l.noted || uint64(seq) > l.last.upto:
-			return false
-		case op.Kind == remote.OpLink || op.Kind == remote.OpUnlink:
-			return !names[tree.HeldName{Parent: op.Parent, Name: op.Name}]
-		}
-		return !inodes[op.Ino]
-	}
-	now := v.o.Clock().UnixNano()
-	for i := range l.records {
-		r := &l.records[i]
-		v.lastSeq.Store(uint64(r.seq))
-		if r.ops == nil {
-			if known(r.seq, &remote.Op{Kind: remote.OpExtent, Ino: r.write.ino}) {
-				continue
-			}
-			err := v.tree.Written(uint64(r.seq), now, tree.Write{
-				Ino: r.write.ino, Off: r.write.off, Len: r.len, Time: r.write.time, Mode: r.write.mode, Place: place(r.loc),
-			})
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		var ops []remote.Op
-		for _, op := range r.ops {
-			if op.Kind == remote.OpNode && op.Ino.Device() == v.device {
-				v.nextNo = max(v.nextNo, uint64(op.Ino)&(1<<remote.InoBits-1))
-			}
-			if !known(r.seq, &op) {
-				ops = append(ops, op)
-			}
-		}
-		if err := v.tree.Local(uint64(r.seq), now, ops); err != nil {
-			return err
-		}
-	}
-	l.records = nil
-	return nil
-}
-
 func place(l journal.Loc) tree.Place {
 	return tree.Place{Segment: l.Segment, Off: l.Off, Len: l.Len, Skip: writeHead}
 }
@@ -306,6 +202,7 @@ func place(l journal.Loc) tree.Place {
 func (v *Volume) note(pos remote.Position, upto uint64, held tree.Held) []byte {
 	v.mu.Lock()
 	next := v.nextNo
+	v.marked = pos
 	v.mu.Unlock()
 	b := note{pos: pos, upto: upto, next: next, held: held}.append(nil)
 	if len(b) > journal.MaxPayload {
@@ -317,7 +214,7 @@ func (v *Volume) note(pos remote.Position, upto uint64, held tree.Held) []byte {
 
 // newIno returns an inode number that was never used. The caller holds mu.
 func (v *Volume) newIno() (remote.Ino, error) {
-	if v.device == 0 {
+	if _, n := v.o.Remote.Device(); v.device == 0 || n != v.device {
 		return 0, remote.E("make an inode", "", remote.ReadOnly, errors.New("this machine has no number in the vault yet; it gets one when the store answers"))
 	}
 	v.nextNo++
@@ -330,6 +227,9 @@ func (v *Volume) change(ops ...remote.Op) error {
 		if err := wire.Check(&ops[i]); err != nil {
 			return err
 		}
+	}
+	if err := v.mark(); err != nil {
+		return err
 	}
 	seq, _, err := v.jour.Append(recOps, wire.AppendOps(nil, ops))
 	if err != nil {
@@ -352,7 +252,7 @@ func (v *Volume) now() remote.Time { return remote.TimeOf(v.o.Clock()) }
 func (v *Volume) isWriting(ino remote.Ino) bool {
 	v.handleMu.Lock()
 	defer v.handleMu.Unlock()
-	return v.writing[ino] > 0
+	return v.writing[v.outer(ino)] > 0
 }
 
 // foreign tells the kernel's face that others changed something.
@@ -360,8 +260,12 @@ func (v *Volume) foreign() {
 	if v.o.Changed == nil {
 		return
 	}
-	var out []Change
+	v.mu.Lock()
+	out := v.renamed
+	v.renamed = nil
+	v.mu.Unlock()
 	for _, c := range v.tree.Changes() {
+		c.Ino = v.outer(c.Ino)
 		out = append(out, Change(c))
 	}
 	v.o.Changed(out)

@@ -11,6 +11,9 @@
 // Between two rounds is as much time as a file must have been left alone, unless somebody waits or room runs out: each
 // costs two requests at least, so few are to carry much.
 //
+// When somebody else committed first, the generation is given back, what they did is loaded, merged with what was done here (Options.Sink; see
+// package tree), and the next round sends what came of it. What others do is also asked for while changes are kept back.
+//
 // A round that fails after the remote took the batch is no special case: the next load brings the
 // batch as it would any other, the difference is gone, and the next plan is empty.
 //

@@ -31,6 +31,10 @@ type Options struct {
 	NoteKind journal.Kind
 	// Forward writes anew what inodes without names have in journal records up to one, and returns the last record it wrote; nil: never asked.
 	Forward func(inodes []remote.Ino, upto uint64) (journal.Seq, error)
+	// Sink makes what takes a load of what others did, and merges it; default: the tree, which does not.
+	Sink func(context.Context) remote.Sink
+	// Ready is asked before each round, and may commit itself when something is missing for sending; may be nil.
+	Ready func(context.Context) error
 	// Changed is told when a load brought what somebody else did.
 	Changed func()
 
@@ -111,6 +115,9 @@ func Start(o Options) *Engine {
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Sink == nil {
+		o.Sink = func(context.Context) remote.Sink { return o.Tree }
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &Engine{
@@ -290,6 +297,14 @@ func (e *Engine) hurry() bool {
 
 // round sends what has settled. It returns how long to wait before the next one may begin.
 func (e *Engine) round(ctx context.Context, now time.Time, poll bool) (time.Duration, error) {
+	if e.o.Ready != nil {
+		c, cancel := context.WithTimeout(ctx, e.o.Timeout)
+		err := e.o.Ready(c)
+		cancel()
+		if err != nil {
+			return e.backoff(err), err
+		}
+	}
 	dirty := e.o.Tree.Stat()
 	if dirty.Inodes+dirty.Names == 0 {
 		if e.want.Load() {
@@ -302,6 +317,12 @@ func (e *Engine) round(ctx context.Context, now time.Time, poll bool) (time.Dura
 			return e.backoff(err), err
 		}
 		return 0, e.last()
+	}
+	if poll {
+		// What others do is seen while changes are kept back here, and merged before they are sent.
+		if err := e.load(ctx); err != nil {
+			return e.backoff(err), err
+		}
 	}
 	if now.Before(e.rest) && !e.hurry() {
 		return 0, e.last()
@@ -368,9 +389,13 @@ func (e *Engine) load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, e.o.Timeout)
 	defer cancel()
 	defer e.ask()()
-	moved, err := e.o.Tree.Load(ctx, e.o.Remote)
-	if moved && e.o.Changed != nil {
-		e.o.Changed()
+	moved, err := e.o.Tree.Load(ctx, e.o.Remote, e.o.Sink(ctx))
+	if moved {
+		// What is changed from now on lies over this base: after a power cut it is to be as new as the journal.
+		err = errors.Join(err, e.o.Tree.Sync())
+		if e.o.Changed != nil {
+			e.o.Changed()
+		}
 	}
 	return err
 }

@@ -25,7 +25,7 @@ func TestTrimBesideWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer index.Close()
-	if _, err := index.Load(ctx, store); err != nil {
+	if _, err := index.Load(ctx, store, index); err != nil {
 		t.Fatal(err)
 	}
 	o := journal.Options{Dir: "/journal", FS: disk}

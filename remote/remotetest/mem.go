@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"megafs/remote"
 )
@@ -99,10 +100,14 @@ func (s *Store) Bytes() (n int64) {
 
 // Mem is one device's view of a Store.
 type Mem struct {
-	s  *Store
-	id remote.DeviceID
-	no uint32
+	s    *Store
+	id   remote.DeviceID
+	no   uint32
+	away atomic.Bool
 }
+
+// SetAway makes the store unreachable for this device alone.
+func (m *Mem) SetAway(away bool) { m.away.Store(away) }
 
 // Open returns a new device's view.
 func (s *Store) Open() *Mem {
@@ -117,6 +122,9 @@ func (s *Store) Open() *Mem {
 }
 
 func (m *Mem) fail(ctx context.Context, call string) error {
+	if m.away.Load() {
+		return remote.E(call, "", remote.Unreachable, nil)
+	}
 	if err := ctx.Err(); err != nil {
 		return remote.E(call, "", remote.Timeout, err)
 	}
