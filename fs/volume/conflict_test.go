@@ -20,13 +20,13 @@ func (m *member) paths() string {
 	for _, x := range names {
 		path := regexp.MustCompile(`\d{4}-\d\d-\d\d`).ReplaceAllString(x.path, "DATE")
 		all[path] = "/"
-		n, err := m.tree.Node(x.ino)
+		n, err := m.tree.Node(m.inner(x.ino))
 		if err != nil {
 			m.t.Fatal(err)
 		}
 		if n.Type == remote.File {
 			b := make([]byte, n.Size)
-			if k, err := m.read(ctx, x.ino, b, 0); err != nil || k != len(b) {
+			if k, err := m.read(ctx, m.inner(x.ino), b, 0); err != nil || k != len(b) {
 				m.t.Fatal(k, err)
 			}
 			all[path] = "=" + string(b)
@@ -38,7 +38,7 @@ func (m *member) paths() string {
 			all[path] += fmt.Sprintf(" %o", n.Mode)
 		}
 		if n.Xattrs > 0 {
-			x, _ := m.tree.Xattrs(x.ino)
+			x, _ := m.tree.Xattrs(m.inner(x.ino))
 			all[path] += " " + strings.Join(x, ",")
 		}
 	}

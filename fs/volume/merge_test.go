@@ -36,6 +36,7 @@ type member struct {
 	*machine
 	f    *fleet
 	name string
+	over func(*Options) // what else, if anything, it is opened with
 }
 
 func newFleet(t *testing.T, seed uint64, n int) *fleet {
@@ -56,11 +57,15 @@ func newFleet(t *testing.T, seed uint64, n int) *fleet {
 
 func (m *member) start() {
 	m.t.Helper()
-	v, err := Open(ctx, Options{
+	o := Options{
 		Remote: m.mem, StateDir: "/state", CacheDir: m.cache, JournalSize: 32 << 20, LocalStore: true, Host: m.name,
 		Settle: time.Hour, MaxAge: time.Hour, Poll: time.Nanosecond, Log: slog.New(slog.DiscardHandler),
 		JournalOptions: func(o *journal.Options) { o.FS, o.SegmentSize = m.disk, 2<<20 },
-	})
+	}
+	if m.over != nil {
+		m.over(&o)
+	}
+	v, err := Open(ctx, o)
 	if err != nil {
 		m.t.Fatalf("%s: open: %v\n%s", m.name, err, m.f.told())
 	}
@@ -149,7 +154,7 @@ func (m *member) consistent() error {
 	return nil
 }
 
-// at is a name on a machine.
+// at is a name on a machine, and the kernel's number of what it leads to.
 type at struct {
 	dir  remote.Ino
 	name string
@@ -163,7 +168,7 @@ func (m *member) look() (dirs []at, names []at) {
 	for i := 0; i < len(dirs); i++ {
 		list, _ := m.List(ctx, dirs[i].ino)
 		for _, e := range list {
-			x := at{dirs[i].ino, e.Name, m.inner(e.Ino), e.Type, dirs[i].path + "/" + e.Name}
+			x := at{dirs[i].ino, e.Name, e.Ino, e.Type, dirs[i].path + "/" + e.Name}
 			names = append(names, x)
 			if e.Type == remote.Dir {
 				dirs = append(dirs, x)
@@ -177,13 +182,20 @@ const slot = 16
 
 // tokens are what a file holds, by slot.
 func (m *member) tokens(ino remote.Ino) []uint64 {
+	ino = m.inner(ino)
 	n, err := m.tree.Node(ino)
 	if err != nil || n.Type != remote.File {
 		return nil
 	}
 	b := make([]byte, n.Size)
-	if k, err := m.read(ctx, ino, b, 0); err != nil || k != len(b) {
-		m.t.Fatalf("%s: read %d: %d %v\n%s", m.name, ino, k, err, m.f.told())
+	for try := 0; ; try++ {
+		k, err := m.read(ctx, ino, b, 0)
+		if err == nil && k == len(b) {
+			break
+		}
+		if !remote.Is(err, remote.Unreachable) || try == 50 { // a store that has trouble
+			m.t.Fatalf("%s: read %d: %d %v\n%s", m.name, ino, k, err, m.f.told())
+		}
 	}
 	var out []uint64
 	for off := 0; off+slot <= len(b); off += slot {
@@ -200,7 +212,7 @@ func (m *member) gone(tokens ...uint64) {
 }
 
 func (m *member) removes(x at) {
-	if n, err := m.tree.Node(x.ino); err == nil && n.Links == 1 {
+	if n, err := m.tree.Node(m.inner(x.ino)); err == nil && n.Links == 1 {
 		m.gone(m.tokens(x.ino)...)
 	}
 }
@@ -233,8 +245,8 @@ func (m *member) act() {
 		if r.IntN(3) == 0 {
 			d, name = at{ino: y.dir}, y.name
 		}
-		if old, err := m.tree.Lookup(d.ino, name); err == nil && old != x.ino {
-			before := m.tokens(old)
+		if old, err := m.tree.Lookup(d.ino, name); err == nil && old != m.inner(x.ino) {
+			before := m.tokens(m.outer(old))
 			n, _ := m.tree.Node(old)
 			if err := m.Rename(ctx, x.dir, x.name, d.ino, name, 0, Caller{}); err == nil && n.Links == 1 {
 				m.f.say("%s rename %s (%d) over %s/%s (%d)", m.name, x.path, x.ino, d.path, name, old)
@@ -295,21 +307,26 @@ func (m *member) act() {
 
 // put writes one token.
 func (m *member) put(ino remote.Ino, at uint64) {
-	if old := m.tokens(ino); uint64(len(old)) > at {
-		m.gone(old[at])
-	}
-	m.f.next++
 	h, err := m.Open(ctx, ino, true, false)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	defer h.Close()
+	m.putIn(h, at)
+}
+
+// putIn writes one token into an open file.
+func (m *member) putIn(h *Handle, at uint64) {
+	if old := m.tokens(h.ino); uint64(len(old)) > at {
+		m.gone(old[at])
+	}
+	m.f.next++
 	b := make([]byte, slot)
 	binary.BigEndian.PutUint64(b, m.f.next)
 	if _, err := h.WriteAt(ctx, b, at*slot, false); err != nil {
 		m.t.Fatal(err)
 	}
-	m.f.alive[m.f.next] = fmt.Sprintf("token %d at %d of %d on %s, line %d", m.f.next, at, ino, m.name, len(m.f.trace))
+	m.f.alive[m.f.next] = fmt.Sprintf("token %d at %d of %d on %s, line %d", m.f.next, at, h.node(), m.name, len(m.f.trace))
 }
 
 // again ends a machine without sending anything and starts it.
@@ -353,6 +370,12 @@ func (f *fleet) settle() {
 	for _, m := range f.all {
 		m.pull()
 	}
+	f.agree()
+}
+
+// agree compares all machines, and looks whether something was lost.
+func (f *fleet) agree() {
+	f.t.Helper()
 	want, err := f.all[0].dump()
 	if err != nil {
 		f.t.Fatalf("%v\n%s", err, f.told())
