@@ -36,7 +36,7 @@ func (s *state) edit(ino remote.Ino, seq uint64) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
+	if !ok || n.orphan && s.versioned != 0 { // the remote does not have what is only open here
 		if d.xattrs == nil && d.body == nil {
 			delete(s.top.inodes, ino)
 		}

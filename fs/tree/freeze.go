@@ -15,11 +15,15 @@ type Generation struct {
 	Bytes  int64
 }
 
-// Held is what a generation left behind: it concerns attributes, xattrs and content of inodes, and where names lead.
+// Held is what a generation left behind, and from which record on: attributes, xattrs and content of inodes, and where names lead. What older records say of
+// it went with earlier generations.
 type Held struct {
-	Inodes []remote.Ino
-	Names  []HeldName
+	Inodes map[remote.Ino]uint64
+	Names  map[HeldName]uint64
 }
+
+// heldMost is how many bytes of names, and of 16 for each inode, may be held: a note has them all.
+const heldMost = 512 << 10
 
 // HeldName is a name in a directory.
 type HeldName struct {
@@ -86,16 +90,17 @@ func (t *Tree) Freeze(hold func(n Node, first, last int64) bool) (*Generation, e
 	}
 	f, rest := t.live, newLayer()
 	rest.upto = f.upto
-	var held Held
-	keep := func(ino remote.Ino) {
+	held, size := Held{map[remote.Ino]uint64{}, map[HeldName]uint64{}}, 0
+	keep := func(ino remote.Ino, since uint64) {
 		rest.inodes[ino] = f.inodes[ino]
 		delete(f.inodes, ino)
-		held.Inodes = append(held.Inodes, ino)
+		held.Inodes[ino] = since
+		size += 16
 	}
 	// An inode without names that somebody has open is nobody else's business.
 	for ino, d := range f.inodes {
 		if d.node != nil && d.node.Links == 0 && t.pinned(ino) {
-			keep(ino)
+			keep(ino, 0)
 		}
 	}
 	named := map[remote.Ino][]nameKey{}
@@ -107,16 +112,16 @@ func (t *Tree) Freeze(hold func(n Node, first, last int64) bool) (*Generation, e
 		}
 	}
 	for ino, d := range f.inodes {
-		if d.node == nil || d.node.Type != remote.File || d.node.Links == 0 || hold == nil || !hold(*d.node, d.first, d.last) {
+		if d.node == nil || d.node.Type != remote.File || d.node.Links == 0 || hold == nil || size > heldMost || !hold(*d.node, d.first, d.last) {
 			continue
 		}
-		_, known, err := t.base.node(ino)
+		was, known, err := t.base.node(ino)
 		if err != nil {
 			t.live = rest.over(f)
 			return nil, err
 		}
-		if known {
-			keep(ino)
+		if known && !was.orphan { // the remote has it
+			keep(ino, d.since())
 			continue
 		}
 		// A new file is kept back with its names, unless one of them stands where another inode was that lives on elsewhere or is a directory.
@@ -144,16 +149,17 @@ func (t *Tree) Freeze(hold func(n Node, first, last int64) bool) (*Generation, e
 		for _, key := range named[ino] {
 			e := f.names[key.parent][key.name]
 			rest.setName(key.parent, key.name, e.ino, e.seq)
-			held.Names = append(held.Names, HeldName{key.parent, key.name})
+			held.Names[HeldName{key.parent, key.name}] = e.seq
+			size += 16 + len(key.name)
 			delete(f.names[key.parent], key.name)
 			if len(f.names[key.parent]) == 0 {
 				delete(f.names, key.parent)
 			}
 		}
-		keep(ino)
+		keep(ino, 0) // nothing of it was ever sent
 		for _, o := range old {
-			if f.inodes[o] != nil {
-				keep(o)
+			if d := f.inodes[o]; d != nil {
+				keep(o, d.since())
 			}
 		}
 	}

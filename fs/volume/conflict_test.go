@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"megafs/remote"
 )
@@ -264,4 +265,135 @@ func TestConflictLabels(t *testing.T) {
 	if hostLabel("") == "" {
 		t.Error("a host without a name")
 	}
+}
+
+// TestP2HeldFile has a file open that is kept back while others are sent, so that the journal's note lists it; then another machine's content
+// makes a conflict copy of it. After a restart, with and without the tree, the copy has what was written.
+func TestP2HeldFile(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		f := newFleet(t, 1, 2)
+		a, b := f.all[0], f.all[1]
+		a.do("write f " + strings.Repeat("o", 20))
+		a.drain()
+		b.pull()
+		b.over = func(o *Options) { o.Settle = time.Nanosecond }
+		b.Volume.Close(ctx)
+		b.start()
+		h, err := b.Open(ctx, b.find(remote.Root, "f"), true, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.WriteAt(ctx, []byte("BBB"), 0, false); err != nil {
+			t.Fatal(err)
+		}
+		b.sends("write g other")
+		a.do("write f AAA")
+		a.drain()
+		b.pull()
+		want := b.paths()
+		h.Close()
+		b.mem.SetAway(true)
+		b.Volume.Close(ctx)
+		b.mem.SetAway(false)
+		if lost {
+			b.cache = t.TempDir()
+		}
+		b.over = nil
+		b.start()
+		if got := b.paths(); got != want || !strings.Contains(got, "f (conflict B DATE)=BBBooo") {
+			t.Errorf("tree lost: %v: restarted with %s\nwant %s", lost, got, want)
+		}
+		f.settle()
+	}
+}
+
+// TestP2HeldFileRemoved is the same with a file that the other machine removes: it stays, and is sent with its name or not at all.
+func TestP2HeldFileRemoved(t *testing.T) {
+	f := newFleet(t, 1, 3)
+	a, b := f.all[0], f.all[1]
+	a.do("write f old")
+	a.drain()
+	b.pull()
+	b.over = func(o *Options) { o.Settle = time.Nanosecond }
+	b.Volume.Close(ctx)
+	b.start()
+	h, err := b.Open(ctx, b.find(remote.Root, "f"), true, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.WriteAt(ctx, []byte("BBB"), 0, false); err != nil {
+		t.Fatal(err)
+	}
+	a.do("rm f")
+	a.drain()
+	b.pull()
+	b.sends("write g other")
+	a.pull()
+	f.all[2].pull()
+	h.Close()
+	f.settle()
+	if got := a.paths(); got != "f=BBB; g=other" {
+		t.Error(got)
+	}
+}
+
+// sends does something and waits until the machine commits.
+func (m *member) sends(what string) {
+	m.t.Helper()
+	entries := len(m.f.store.Batches())
+	m.do(what)
+	for end := time.Now().Add(20 * time.Second); len(m.f.store.Batches()) == entries; time.Sleep(time.Millisecond) {
+		if m.eng.Kick(); time.Now().After(end) {
+			m.t.Fatal("nothing is sent while a file is open")
+		}
+	}
+}
+
+// TestP2HeldAgain has a file sent, changed by another machine, and then changed here and kept back, while the journal still has the records of what was sent: after a
+// restart these are not laid over what the other machine did.
+func TestP2HeldAgain(t *testing.T) {
+	f := newFleet(t, 1, 2)
+	a, b := f.all[0], f.all[1]
+	a.do("write f " + strings.Repeat("o", 10) + "; write z zzz")
+	a.drain()
+	b.pull()
+	b.over = func(o *Options) { o.Settle = time.Nanosecond }
+	b.Volume.Close(ctx)
+	b.start()
+	edit := func(name, what string, off uint64) {
+		h, err := b.Open(ctx, b.find(remote.Root, name), true, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(h.Close)
+		if _, err := h.WriteAt(ctx, []byte(what), off, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit("z", "B", 0) // keeps the journal from being trimmed
+	b.sends("write f BB")
+	a.pull()
+	a.do("write f AA")
+	a.drain()
+	b.pull()
+	edit("f", "CC", 8)
+	b.sends("write g other")
+	want := "f=AAooooooCC; g=other; z=Bzz"
+	if got := b.paths(); got != want {
+		t.Fatal(got)
+	}
+	b.over = nil
+	for _, lost := range []bool{false, true} {
+		b.mem.SetAway(true)
+		b.Volume.Close(ctx)
+		b.mem.SetAway(false)
+		if lost {
+			b.cache = t.TempDir()
+		}
+		b.start()
+		if got := b.paths(); got != want {
+			t.Errorf("tree lost: %v: %s", lost, got)
+		}
+	}
+	f.settle()
 }

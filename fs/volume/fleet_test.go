@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -224,6 +225,36 @@ func (q *squadron) settle() {
 	q.agree()
 }
 
+// log tells what is in the vault.
+func (q *squadron) log() string {
+	va, err := vault.Open(ctx, q.store, vault.Options{StateDir: q.t.TempDir(), Keyring: q.ring, TrustFirstUse: true, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err.Error()
+	}
+	defer va.Close()
+	var l lister
+	_, err = va.Load(ctx, remote.Position{}, &l)
+	return fmt.Sprint(strings.Join(l, "\n"), "\n", err)
+}
+
+// lister is a Sink that writes down what it hears.
+type lister []string
+
+func (l *lister) Reset() error { return nil }
+
+func (l *lister) Apply(b remote.Batch) error {
+	line := fmt.Sprintf("%d by %x:", b.Pos.Seq, b.Device[:2])
+	for _, o := range b.Ops {
+		line += fmt.Sprintf(" %d(%d", o.Kind, o.Ino)
+		if o.Parent != 0 {
+			line += fmt.Sprintf(" %d/%s", o.Parent, o.Name)
+		}
+		line += ")"
+	}
+	*l = append(*l, line)
+	return nil
+}
+
 // TestP2Fleet lets two to four machines with one vault do random things at once, each over a way to the store that is slow, fails, breaks off in the midst,
 // loses answers, repeats requests and goes away, and is killed, loses its power or its tree index, and comes back. In the end all see the same tree, a new
 // machine too; every byte is somewhere that was written and not removed by a machine which saw it; nobody took anything for an attack, and verification finds no
@@ -252,6 +283,11 @@ func TestP2Fleet(t *testing.T) {
 func fleetRun(t *testing.T, seed uint64) {
 	q := newSquadron(t, seed, 2+int(seed%3))
 	r := q.rng
+	defer func() {
+		if t.Failed() {
+			t.Log(q.log())
+		}
+	}()
 	for range 150 {
 		s := q.all[r.IntN(len(q.all))]
 		if s.down {

@@ -1,8 +1,11 @@
 package volume
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
+	"maps"
+	"slices"
 
 	"megafs/fs/journal"
 	"megafs/fs/tree"
@@ -14,8 +17,9 @@ import (
 const (
 	recOps   journal.Kind = 1 // Ops that hold together
 	recWrite journal.Kind = 2 // bytes of a file: a writeHead, then the bytes
-	recNote  journal.Kind = 3 // what the remote has
+	recPlain journal.Kind = 3 // what the remote has, as it was told once: without the records from which on it is not so
 	recMerge journal.Kind = 4 // where the base is from here on, and what that made of the records before
+	recNote  journal.Kind = 5 // what the remote has
 )
 
 // writeHead begins the payload of a recWrite: u64 inode, u64 offset, i64 time, u16 mode.
@@ -49,7 +53,7 @@ func decodeWrite(b []byte) (writeRecord, error) {
 	return w, nil
 }
 
-// note is what a recNote says: the remote has, at a position, all records up to one but what was held back;
+// note is what a recNote says: the remote has, at a position, all records up to one but what was held back, from some record on;
 // and which inode number of this device was the last.
 type note struct {
 	pos  remote.Position
@@ -59,44 +63,55 @@ type note struct {
 }
 
 func (n note) append(b []byte) []byte {
-	b = binary.BigEndian.AppendUint64(b, n.pos.Seq)
-	b = append(b, n.pos.Hash[:]...)
-	b = binary.BigEndian.AppendUint64(b, n.upto)
-	b = binary.BigEndian.AppendUint64(b, n.next)
+	u64 := binary.BigEndian.AppendUint64
+	b = append(u64(b, n.pos.Seq), n.pos.Hash[:]...)
+	b = u64(u64(b, n.upto), n.next)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(n.held.Inodes)))
-	for _, i := range n.held.Inodes {
-		b = binary.BigEndian.AppendUint64(b, uint64(i))
+	for _, i := range slices.Sorted(maps.Keys(n.held.Inodes)) {
+		b = u64(u64(b, uint64(i)), n.held.Inodes[i])
 	}
-	for _, h := range n.held.Names {
-		b = binary.BigEndian.AppendUint64(b, uint64(h.Parent))
+	for _, h := range slices.SortedFunc(maps.Keys(n.held.Names), func(a, b tree.HeldName) int {
+		return cmp.Or(cmp.Compare(a.Parent, b.Parent), cmp.Compare(a.Name, b.Name))
+	}) {
+		b = u64(u64(b, uint64(h.Parent)), n.held.Names[h])
 		b = append(append(b, byte(len(h.Name))), h.Name...)
 	}
 	return b
 }
 
-func decodeNote(b []byte) (note, error) {
+// decodeNote decodes a note, or, plain, a recPlain.
+func decodeNote(b []byte, plain bool) (note, error) {
 	if len(b) < 60 {
 		return note{}, errRecord
 	}
 	u := binary.BigEndian.Uint64
-	n := note{upto: u(b[40:]), next: u(b[48:])}
+	n := note{upto: u(b[40:]), next: u(b[48:]), held: tree.Held{Inodes: map[remote.Ino]uint64{}, Names: map[tree.HeldName]uint64{}}}
 	n.pos.Seq = u(b)
 	copy(n.pos.Hash[:], b[8:])
-	count := int(binary.BigEndian.Uint32(b[56:]))
-	b = b[60:]
-	if count > len(b)/8 {
+	count, size := int(binary.BigEndian.Uint32(b[56:])), 16
+	if b = b[60:]; plain {
+		size = 8
+	}
+	since := func() (seq uint64) {
+		if !plain {
+			seq = u(b[8:])
+		}
+		return seq
+	}
+	if count > len(b)/size {
 		return note{}, errRecord
 	}
 	for range count {
-		n.held.Inodes = append(n.held.Inodes, remote.Ino(u(b)))
-		b = b[8:]
+		n.held.Inodes[remote.Ino(u(b))] = since()
+		b = b[size:]
 	}
 	for len(b) > 0 {
-		if len(b) < 9 || len(b) < 9+int(b[8]) {
+		if len(b) < size+1 || len(b) < size+1+int(b[size]) {
 			return note{}, errRecord
 		}
-		n.held.Names = append(n.held.Names, tree.HeldName{Parent: remote.Ino(u(b)), Name: string(b[9 : 9+int(b[8])])})
-		b = b[9+int(b[8]):]
+		end := size + 1 + int(b[size])
+		n.held.Names[tree.HeldName{Parent: remote.Ino(u(b)), Name: string(b[size+1 : end])}] = since()
+		b = b[end:]
 	}
 	return n, nil
 }
@@ -140,8 +155,8 @@ func (l *log) take(r journal.Record) error {
 			return err
 		}
 		l.records = append(l.records, replayed{seq: r.Seq, write: w, loc: r.Loc, len: uint64(len(r.Payload) - writeHead)})
-	case recNote:
-		n, err := decodeNote(r.Payload)
+	case recNote, recPlain:
+		n, err := decodeNote(r.Payload, r.Kind == recPlain)
 		if err != nil {
 			return err
 		}

@@ -142,21 +142,14 @@ func (v *Volume) replay(l *log) error {
 	}
 	v.nextNo = max(v.nextNo, l.last.next)
 	v.marked = l.pos
-	inodes, names := map[remote.Ino]bool{}, map[tree.HeldName]bool{}
-	for _, i := range l.last.held.Inodes {
-		inodes[i] = true
-	}
-	for _, n := range l.last.held.Names {
-		names[n] = true
-	}
-	// final returns whose the content is by now that a record gave to an inode.
+	// final returns whose the content was, when the note was made, that a record gave to an inode. What became of it later comes later.
 	type move struct {
 		at       int
 		from, to remote.Ino
 	}
 	var moves []move
 	for i, r := range l.records {
-		if r.merge == nil {
+		if r.merge == nil || uint64(r.seq) > l.last.upto {
 			continue
 		}
 		for _, x := range r.merge.Rebased {
@@ -175,15 +168,21 @@ func (v *Volume) replay(l *log) error {
 	}
 	// known reports whether the base has what an Op says, or what came of it since.
 	known := func(at int, op *remote.Op) bool {
-		switch {
-		case !l.noted || uint64(l.records[at].seq) > l.last.upto:
+		seq := uint64(l.records[at].seq)
+		if !l.noted || seq > l.last.upto {
 			return false
-		case op.Kind == remote.OpLink || op.Kind == remote.OpUnlink:
-			return !names[tree.HeldName{Parent: op.Parent, Name: op.Name}]
-		case op.Kind == remote.OpExtent || op.Kind == remote.OpCut:
-			return !inodes[final(at, op.Ino)]
 		}
-		return !inodes[op.Ino]
+		var since uint64
+		var held bool
+		switch op.Kind {
+		case remote.OpLink, remote.OpUnlink:
+			since, held = l.last.held.Names[tree.HeldName{Parent: op.Parent, Name: op.Name}]
+		case remote.OpExtent, remote.OpCut:
+			since, held = l.last.held.Inodes[final(at, op.Ino)]
+		default:
+			since, held = l.last.held.Inodes[op.Ino]
+		}
+		return !held || seq < since
 	}
 	now := v.o.Clock().UnixNano()
 	for i := range l.records {

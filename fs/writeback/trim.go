@@ -16,10 +16,10 @@ func (e *Engine) trim(ctx context.Context, durable journal.Seq) error {
 	if ok {
 		before = min(before, journal.Seq(need))
 	}
-	if err := e.o.Tree.Sync(); err != nil {
+	if err := e.o.Journal.Sync(ctx, durable); err != nil {
 		return err
 	}
-	if err := e.o.Journal.Sync(ctx, durable); err != nil {
+	if err := e.o.Tree.Sync(); err != nil {
 		return err
 	}
 	return e.o.Journal.Trim(before)
