@@ -158,9 +158,6 @@ func (o *Options) defaults() {
 		o.Clock = time.Now
 	}
 	o.Host = hostLabel(o.Host)
-	if o.Poll == 0 && o.LocalStore {
-		o.Poll = time.Second // asking a folder of this machine costs nothing
-	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}

@@ -8,7 +8,7 @@
 // trimmed. A round that fails gives the generation back (tree.Thaw) and is tried again later; nothing is
 // lost and nothing is half done, for a batch is seen whole or not at all.
 //
-// Between two rounds is as much time as a file must have been left alone, unless somebody waits or room runs out: each
+// Between two rounds is twice as much time as a file must have been left alone, unless somebody waits or room runs out: each
 // costs two requests at least, so few are to carry much.
 //
 // When somebody else committed first, the generation is given back, what they did is loaded, merged with what was done here (Options.Sink; see

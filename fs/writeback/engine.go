@@ -38,10 +38,10 @@ type Options struct {
 	// Changed is told when a load brought what somebody else did.
 	Changed func()
 
-	Settle   time.Duration // how long a file must have been left alone; default 1 s
+	Settle   time.Duration // how long a file must have been left alone; default 0.5 s
 	MaxAge   time.Duration // how long one that is never left alone is kept back; default 30 s
-	Gather   time.Duration // how long after a round the next one begins at the earliest, so that few carry much; default: as Settle
-	Poll     time.Duration // how often the remote is asked for what others did; default 5 s, negative: never
+	Gather   time.Duration // how long after a round the next one begins at the earliest, so that few carry much; default: twice Settle
+	Poll     time.Duration // how often the remote is asked for what others did; default 1.1 s, negative: never
 	Patience time.Duration // how long a writer waits for room while nothing can be sent; default 30 s
 	MoveAt   int64         // how full the journal is, in bytes, when records that are needed for long are moved forward; default a quarter of its limit
 	Timeout  time.Duration // of one round's request to the remote without any progress; default 2 min
@@ -104,10 +104,10 @@ func Start(o Options) *Engine {
 			*d = v
 		}
 	}
-	def(&o.Settle, time.Second)
+	def(&o.Settle, 500*time.Millisecond)
 	def(&o.MaxAge, 30*time.Second)
-	def(&o.Gather, o.Settle)
-	def(&o.Poll, 5*time.Second)
+	def(&o.Gather, 2*o.Settle)
+	def(&o.Poll, 1100*time.Millisecond) // with what a remote asks besides, now and then, no more than one request a second
 	def(&o.Timeout, 2*time.Minute)
 	def(&o.Patience, 30*time.Second)
 	if o.MoveAt == 0 {
@@ -254,7 +254,11 @@ func (e *Engine) run(ctx context.Context) {
 			}
 			e.report(err)
 		}
-		timer.Reset(tick)
+		next := tick
+		if e.o.Poll > 0 {
+			next = min(next, max(tick/10, time.Until(poll)))
+		}
+		timer.Reset(next)
 	}
 }
 
