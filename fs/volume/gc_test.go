@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"megafs/crypto"
+	"megafs/fs/journal"
 	"megafs/fs/tree"
 	"megafs/remote"
 	"megafs/remote/blob"
@@ -223,4 +224,31 @@ func TestP4_V39AwayForLong(t *testing.T) {
 	readable(t, dir, key, a, map[string][]byte{"mine": mine, "f5": theirs})
 	a.close()
 	m.close()
+}
+
+// TestSharedByConflictCopy: content that a conflict copy shares counts as referred to while the merge that made the copy is in the journal.
+func TestSharedByConflictCopy(t *testing.T) {
+	state, key := t.TempDir(), [32]byte{1}
+	j, err := journal.Open(journal.Options{Dir: filepath.Join(state, "journal"), Key: key}, func(journal.Record) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := remote.Ref{Object: remote.ObjectID{7}, Chunks: 2, Epoch: 1}
+	m := &tree.Merge{Pos: remote.Position{Seq: 9}, Ops: []remote.Op{
+		{Kind: remote.OpNode, Ino: 1 << remote.InoBits, Attr: remote.Attr{Type: remote.File, Size: 5}},
+		{Kind: remote.OpExtent, Ino: 1 << remote.InoBits, Extent: remote.Extent{Len: 5, Ref: ref}},
+	}}
+	if _, _, err := j.Append(recMerge, append(mergeHead(0, 1), appendMerge(nil, m)...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var got []remote.ObjectID
+	if err := Shared(state, key, func(id remote.ObjectID) { got = append(got, id) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || got[0] != ref.Object {
+		t.Error(got)
+	}
 }

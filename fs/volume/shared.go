@@ -27,7 +27,11 @@ func Shared(stateDir string, key [32]byte, yield func(remote.ObjectID)) error {
 			return err
 		}
 		for _, x := range l.records {
-			for _, op := range x.ops {
+			ops := x.ops
+			if x.merge != nil {
+				ops = x.merge.Ops // a conflict copy shares what both versions have in common
+			}
+			for _, op := range ops {
 				if e := op.Extent; op.Kind == remote.OpExtent && !e.Hole && e.Inline == nil {
 					yield(e.Ref.Object)
 				}
