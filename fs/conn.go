@@ -24,6 +24,7 @@ type conn struct {
 	known    known
 	files    table[Handle]
 	dirs     table[*dir]
+	cuts     cuts
 	inval    *invalidator
 	short    atomic.Int64 // until when, in Unix nanoseconds, TTLs are short; 0 is never
 	going    atomic.Bool  // being unmounted: whoever is interrupted gives in at once

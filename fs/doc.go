@@ -30,6 +30,9 @@
 //
 // # Waiting
 //
+// A READ that finds an end which a cut has just moved is answered 20 ms after the cut was, for the kernel takes what is missing for a hole as long as
+// it does not know the new size.
+//
 // Only reads and fsync give in to a signal, never before a second has passed, and only to a signal that asks for it: runtimes
 // preempt their threads with signals, and a request that fails each time never ends. A read that the cache can't
 // answer has Options.ReadTimeout, then fails with ETIMEDOUT or EIO; it is never short and never zeros. Nothing that

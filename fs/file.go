@@ -55,6 +55,9 @@ func (c *conn) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 	if err != nil {
 		return c.status(err)
 	}
+	if trunc && s.Size > 0 {
+		defer c.cuts.begin(ino, s.Size)()
+	}
 	h, err := c.vol.Open(background, ino, writes(in.Flags), trunc && !kill)
 	if err != nil {
 		return c.change(err)
@@ -96,6 +99,9 @@ func (c *conn) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.R
 	n, err := h.ReadAt(w, buf, in.Offset)
 	if err != nil {
 		return nil, c.status(err) // never what was read until then: the kernel takes a short read for the end of the file
+	}
+	if n < len(buf) {
+		c.cuts.wait(h.Ino(), in.Offset+uint64(n))
 	}
 	return fuse.ReadResultData(buf[:n]), fuse.OK
 }

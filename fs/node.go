@@ -66,6 +66,11 @@ func (c *conn) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.Att
 		}
 		a.KillPriv = s.Type != remote.Dir && s.Mode&(syscall.S_ISUID|syscall.S_ISGID) != 0
 	}
+	if a.Size != nil {
+		if s, err := c.vol.Getattr(background, remote.Ino(in.NodeId)); err == nil && *a.Size < s.Size {
+			defer c.cuts.begin(s.Ino, s.Size)()
+		}
+	}
 	s, err := c.vol.Setattr(background, remote.Ino(in.NodeId), a)
 	if err != nil {
 		return c.change(err)
