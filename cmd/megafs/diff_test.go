@@ -58,8 +58,8 @@ func TestDifferential(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if why, _ := d.run(slices.Values(parseOps(t, string(text))), 1); why != "" {
-			t.Fatal(why)
+		if why, err := d.run(slices.Values(parseOps(t, string(text))), 1); why != "" || err != nil {
+			t.Fatal(why, err)
 		}
 		return
 	}

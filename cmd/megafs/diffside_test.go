@@ -2,12 +2,12 @@ package main
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -343,11 +343,12 @@ func entries(fd int, size int, all bool) (list []string, err error) {
 			return list, err
 		}
 		for b := buf[:n]; len(b) > 0; {
-			d := (*unix.Dirent)(unsafe.Pointer(&b[0]))
-			nm := b[unsafe.Offsetof(d.Name):d.Reclen]
+			// A struct linux_dirent64: inode, offset, length of all, type, name.
+			reclen := binary.NativeEndian.Uint16(b[16:])
+			nm := b[19:reclen]
 			nm = nm[:slices.Index(nm, 0)]
-			list = append(list, fmt.Sprintf("%q/%d", nm, d.Type))
-			b = b[d.Reclen:]
+			list = append(list, fmt.Sprintf("%q/%d", nm, b[18]))
+			b = b[reclen:]
 		}
 		if !all {
 			return list, nil
