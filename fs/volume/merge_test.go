@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -444,10 +445,9 @@ func mergeRun(t *testing.T, seed uint64) {
 			m.again()
 		case k == 5:
 			f.say("the next answer to a commit is lost")
-			left := 1
+			var lost atomic.Bool // asked by the machines' goroutines
 			f.store.SetFail(func(_ context.Context, call string) error {
-				if call == "committed" && left > 0 {
-					left--
+				if call == "committed" && !lost.Swap(true) {
 					return remote.E(call, "", remote.Unreachable, errors.New("on purpose"))
 				}
 				return nil
