@@ -21,7 +21,7 @@ func (m *merger) inodes() {
 		}
 		switch c := m.renumbered[ino]; {
 		case c != 0:
-			m.copy(ino, c)
+			m.out.Rebased = append(m.out.Rebased, m.copy(ino, c))
 			m.out.Copied = append(m.out.Copied, Copied{Ino: ino, Copy: c})
 		case m.revived[ino]:
 			m.revive(ino, was)
@@ -60,7 +60,7 @@ func (m *merger) revive(ino remote.Ino, was Node) {
 }
 
 // copy makes another inode of what an inode is here.
-func (m *merger) copy(ino, c remote.Ino) {
+func (m *merger) copy(ino, c remote.Ino) Rebased {
 	n, _, err := m.mine.node(ino)
 	if err != nil {
 		m.fail(err)
@@ -73,7 +73,7 @@ func (m *merger) copy(ino, c remote.Ino) {
 		ops, r.Spans = m.body(ino, c)
 		m.out.Ops = append(m.out.Ops, ops...)
 	}
-	m.out.Rebased = append(m.out.Rebased, r)
+	return r
 }
 
 // both merges what both sides changed.
@@ -88,9 +88,9 @@ func (m *merger) both(ino remote.Ino, was, theirs Node) {
 	r := Rebased{Ino: ino, Body: ino}
 	switch {
 	case ours && others && !m.same(ino):
-		m.conflict(ino, d)
-		r = m.out.Rebased[len(m.out.Rebased)-1]
-		m.out.Rebased = m.out.Rebased[:len(m.out.Rebased)-1]
+		if r = m.conflict(ino, d); m.err != nil {
+			return
+		}
 		fallthrough
 	case others && was.Type == remote.File && !m.o.Blind, others && ours:
 		if r.Body == ino {
@@ -131,25 +131,26 @@ func (m *merger) both(ino remote.Ino, was, theirs Node) {
 }
 
 // conflict makes a copy of a file as it is here, and a name for it beside the file's.
-func (m *merger) conflict(ino remote.Ino, d *delta) {
+func (m *merger) conflict(ino remote.Ino, d *delta) Rebased {
 	c, err := m.o.NewIno()
 	if err != nil {
 		m.fail(err)
-		return
+		return Rebased{}
 	}
-	m.copy(ino, c)
+	r := m.copy(ino, c)
 	out := Copied{Ino: ino, Copy: c, Links: uint32(max(0, m.links(ino)))}
 	defer func() { m.out.Copied = append(m.out.Copied, out) }()
 	if d.node != nil && d.node.Links == 0 {
-		return // it has no name here either; who has it open goes on with the copy
+		return r // it has no name here either; who has it open goes on with the copy
 	}
 	k, err := m.nameOf(ino)
 	if err != nil {
 		m.fail(err)
-		return
+		return r
 	}
 	out.Parent, out.Name = k.parent, k.name
 	m.set(m.free(k), c)
+	return r
 }
 
 // nameOf returns a name of an inode.

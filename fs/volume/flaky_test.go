@@ -136,10 +136,11 @@ func (f *flaky) List(ctx context.Context, prefix, after string, fn func(blob.Inf
 	})
 }
 
-// gate keeps a machine from hearing of others' changes while it is held.
+// gate keeps a machine from hearing of others' changes while it is held, and when it is dead for ever.
 type gate struct {
 	remote.Remote
-	mu sync.Mutex
+	mu   sync.Mutex
+	dead bool
 }
 
 func (g *gate) Load(ctx context.Context, from remote.Position, sink remote.Sink) (remote.Position, error) {
@@ -154,11 +155,17 @@ type gateSink struct {
 func (s *gateSink) Reset() error {
 	s.g.mu.Lock()
 	defer s.g.mu.Unlock()
+	if s.g.dead {
+		return errCut
+	}
 	return s.Sink.Reset()
 }
 
 func (s *gateSink) Apply(b remote.Batch) error {
 	s.g.mu.Lock()
 	defer s.g.mu.Unlock()
+	if s.g.dead {
+		return errCut
+	}
 	return s.Sink.Apply(b)
 }

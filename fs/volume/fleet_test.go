@@ -123,6 +123,9 @@ func (s *sailor) dies(power bool) {
 	}
 	clear(s.unsure)
 	s.way.set(0, 0, true)
+	s.gate.mu.Lock()
+	s.gate.dead = true // the tree index that is kept must not be newer than the journal
+	s.gate.mu.Unlock()
 	disk := s.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: s.f.rng})
 	trust := s.copyOf(s.trust)
 	s.stop()

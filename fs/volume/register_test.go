@@ -172,3 +172,43 @@ func TestP2BehindSnapshot(t *testing.T) {
 		}
 	}
 }
+
+// TestClonedConflict has a machine and a copy of it change one file. The first that hears of the other has no number any more, without which it can't
+// make a conflict copy: it takes one first.
+func TestClonedConflict(t *testing.T) {
+	w := newVaults(t)
+	a := w.open(w.first, func() {})
+	f := a.mk(remote.Root, "f", remote.File)
+	a.write(f, 0, []byte("old"))
+	a.drain()
+	a.Close(ctx)
+	w.vault[a].Close()
+	twin := t.TempDir()
+	if err := os.CopyFS(twin, os.DirFS(w.first)); err != nil {
+		t.Fatal(err)
+	}
+	a = w.settling(w.first, time.Hour, func() {})
+	b := w.open(twin, func() {})
+	a.write(f, 0, []byte("here"))
+	b.write(f, 0, []byte("there"))
+	b.drain()
+	for end := time.Now().Add(20 * time.Second); a.Drain(ctx) != nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("never sent:", a.Status().LastError)
+		}
+	}
+	got := map[string]bool{}
+	for _, m := range []*bench{a, w.open(t.TempDir(), func() {})} {
+		clear(got)
+		list, err := m.List(ctx, remote.Root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range list {
+			got[string(m.read(e.Ino))] = true
+		}
+		if len(list) != 2 || !got["here"] || !got["there"] {
+			t.Error(list, got)
+		}
+	}
+}
