@@ -128,7 +128,7 @@ func (x *served) open(ctx context.Context, log *slog.Logger) error {
 		tries.Attempts = 5 // networks and servers have bad moments that disks have not
 	}
 	x.store = blob.Paced(blob.Retry(blob.Metrics(store, x.meter), tries))
-	object, offline, err := readKeyring(ctx, x.store, p, ask)
+	object, offline, err := x.keyring(ctx, ask)
 	if err != nil {
 		return err
 	}
@@ -180,6 +180,16 @@ func readKeyring(ctx context.Context, store blob.Store, p *profile, ask time.Dur
 		defer cancel()
 	}
 	return vault.ReadKeyring(ctx, store, p.State)
+}
+
+// keyring returns the keyring's object: what whoever mounts has just had from the store and kept, without asking twice.
+func (x *served) keyring(ctx context.Context, ask time.Duration) ([]byte, bool, error) {
+	if !x.s.Offline {
+		if b, err := vault.KeptKeyring(x.s.Profile.State); err == nil {
+			return b, false, nil
+		}
+	}
+	return readKeyring(ctx, x.store, &x.s.Profile, ask)
 }
 
 func (x *served) close() error {

@@ -11,13 +11,13 @@ import (
 )
 
 // catchUp replays the journal over the base as it was when the journal was written, as far as that can be had, and brings the base to the remote's
-// head. Without an answer it is content with a base that has been there once, and is no older than the journal: the records before may be gone.
-func (v *Volume) catchUp(ctx context.Context, l *log) error {
+// head. Without an answer, which loaded tells, it is content with a base that has been there once, and is no older than the journal: the records before may be gone.
+func (v *Volume) catchUp(ctx context.Context, l *log) (loaded bool, err error) {
 	_, v.device = v.o.Remote.Device()
 	from := v.tree.Position()
 	partial, err := v.tree.Partial()
 	if err != nil {
-		return err
+		return false, err
 	}
 	known, s := l.pos, v.sink
 	s.log, s.ctx = l, ctx
@@ -25,10 +25,10 @@ func (v *Volume) catchUp(ctx context.Context, l *log) error {
 		// A base that was begun anew, and was ended by a crash beyond where the journal is, may not have been merged.
 		s.blind = partial && known.Seq > 0 && from.Seq > known.Seq
 		if err := s.replay(); err != nil {
-			return err
+			return false, err
 		}
 		if err := s.mend(); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if from.Seq > 0 && !partial {
@@ -40,24 +40,25 @@ func (v *Volume) catchUp(ctx context.Context, l *log) error {
 	to := v.tree.Position()
 	partial, perr := v.tree.Partial() // a load may have begun anew
 	if perr != nil {
-		return perr
+		return false, perr
 	}
 	offline := remote.Is(err, remote.Unreachable) || remote.Is(err, remote.Timeout)
 	violated := remote.Is(err, remote.Integrity) || remote.Is(err, remote.ReadOnly)
 	switch {
 	case err == nil:
+		loaded = true
 	case to == (remote.Position{}):
-		return err
+		return false, err
 	case offline && partial:
-		return remote.E("open the volume", "", remote.Unreachable, fmt.Errorf("the store stopped answering before all of the tree was read; try again when it does: %w", err))
+		return false, remote.E("open the volume", "", remote.Unreachable, fmt.Errorf("the store stopped answering before all of the tree was read; try again when it does: %w", err))
 	case offline && to.Seq < known.Seq:
-		return remote.E("open the volume", "", remote.Unreachable, fmt.Errorf("the local tree is older than the journal, and the store does not answer; try again when it does: %w", err))
+		return false, remote.E("open the volume", "", remote.Unreachable, fmt.Errorf("the local tree is older than the journal, and the store does not answer; try again when it does: %w", err))
 	case offline, violated:
 		v.o.Log.Warn("the store can't be asked for news; going on with what is known", "reason", err)
 	default:
-		return err
+		return false, err
 	}
-	return s.replay()
+	return loaded, s.replay()
 }
 
 // registerTries is how often a number is asked for while other machines commit.

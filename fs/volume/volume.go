@@ -110,7 +110,8 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := v.catchUp(ctx, &l); err != nil {
+	loaded, err := v.catchUp(ctx, &l)
+	if err != nil {
 		return nil, err
 	}
 	if err := v.register(ctx); err != nil {
@@ -129,7 +130,7 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 		Tree: v.tree, Journal: v.jour, Remote: o.Remote, Read: v.cache.Read, Stored: v.stored(),
 		Writing: v.isWriting, NoteKind: recNote, Note: v.note, Settle: o.Settle, MaxAge: o.MaxAge, Poll: poll, Log: o.Log,
 		Sink: func(ctx context.Context) remote.Sink { v.sink.ctx = ctx; return v.sink }, Ready: v.ready,
-		Changed: func() { v.foreign() }, Forward: v.forward, MoveAt: o.MoveAt, Patience: o.Room,
+		Changed: func() { v.foreign() }, Forward: v.forward, MoveAt: o.MoveAt, Patience: o.Room, Loaded: loaded,
 	})
 	bg, stop := context.WithCancel(context.Background())
 	v.stop = stop

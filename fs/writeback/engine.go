@@ -35,6 +35,8 @@ type Options struct {
 	Sink func(context.Context) remote.Sink
 	// Ready is asked before each round, and may commit itself when something is missing for sending; may be nil.
 	Ready func(context.Context) error
+	// Loaded says that a load was done just before.
+	Loaded bool
 	// Changed is told when a load brought what somebody else did.
 	Changed func()
 
@@ -225,7 +227,11 @@ func (e *Engine) run(ctx context.Context) {
 	defer close(e.done)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var again, poll time.Time
+	var again time.Time
+	var poll time.Time
+	if e.o.Loaded {
+		poll = time.Now().Add(e.o.Poll)
+	}
 	for {
 		select {
 		case <-ctx.Done():

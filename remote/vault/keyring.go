@@ -52,7 +52,7 @@ func ReadKeyring(ctx context.Context, s blob.Store, stateDir string) (object []b
 		}
 	}
 	if stateDir != "" && (remote.Is(err, remote.Unreachable) || remote.Is(err, remote.Timeout)) {
-		if b, rerr := os.ReadFile(keyringCopy(stateDir)); rerr == nil && len(b) <= keyringLimit {
+		if b, rerr := KeptKeyring(stateDir); rerr == nil {
 			return b, true, nil
 		}
 	}
@@ -68,6 +68,15 @@ func tooLong(op string, err error) error {
 		return bad(op, "keyring", ErrKeyringTampered, errors.Join(ErrLimit, err))
 	}
 	return err
+}
+
+// KeptKeyring returns what KeepKeyring kept.
+func KeptKeyring(stateDir string) ([]byte, error) {
+	b, err := os.ReadFile(keyringCopy(stateDir))
+	if err == nil && len(b) > keyringLimit {
+		err = remote.E("read the keyring", keyringCopy(stateDir), remote.TooLarge, nil)
+	}
+	return b, err
 }
 
 // KeepKeyring keeps a copy of the keyring object, so that the vault can be unlocked while the store does not answer. A copy of another vault's

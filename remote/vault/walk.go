@@ -23,7 +23,8 @@ type fetched struct {
 func (v *Vault) entries(ctx context.Context, seq uint64) (next func() fetched, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var queue []chan fetched
-	width := 1 // at the head of a log there is nothing to fetch: begin with one
+	known := v.trusted().Seq
+	width := 1 // at the head of a log there is nothing to fetch: behind what is known to be there begin with one
 	ask := func() {
 		seq++
 		c := make(chan fetched, 1)
@@ -34,12 +35,14 @@ func (v *Vault) entries(ctx context.Context, seq uint64) (next func() fetched, s
 		}(seq)
 	}
 	next = func() fetched {
-		for len(queue) < width {
+		for len(queue) < width || seq < known && len(queue) < ahead {
 			ask()
 		}
 		f := <-queue[0]
 		queue = queue[1:]
-		width = min(2*width, ahead)
+		if f.seq > known {
+			width = min(2*width, ahead)
+		}
 		return f
 	}
 	return next, func() {
