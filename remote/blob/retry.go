@@ -28,8 +28,9 @@ type retrying struct {
 	o     RetryOptions
 }
 
-// Retry repeats calls that failed with Unreachable or Timeout. A Put that fails so may have taken place: when a later
-// attempt finds the name taken, the object is read, and if it has the same bytes the Put succeeded.
+// Retry repeats calls that failed with Unreachable or Timeout. A Put that fails so may have taken place: before it is repeated, and when a later
+// attempt finds the name taken, the object is read, and if it has the same bytes the Put succeeded. It is looked for first because a server that
+// refuses a large object may hang up before it was heard: then every attempt would fail as the first did.
 func Retry(inner Store, opts RetryOptions) Store {
 	if opts.Attempts == 0 {
 		opts.Attempts = 6
@@ -90,20 +91,36 @@ func (r *retrying) do(ctx context.Context, op string, f func(attempt *int) error
 func (r *retrying) Put(ctx context.Context, name string, data []byte) error {
 	open := false // whether an attempt may have taken place
 	return r.do(ctx, "put", func(*int) error {
+		if open {
+			if done, err := r.found(ctx, name, data, remote.E("put", name, remote.Exist, nil)); done {
+				return err
+			}
+		}
 		err := r.inner.Put(ctx, name, data)
 		if !open || !remote.Is(err, remote.Exist) {
 			open = true
 			return err
 		}
-		there, gerr := r.inner.Get(ctx, name, int64(len(data)))
-		switch {
-		case gerr == nil && bytes.Equal(there, data):
-			return nil
-		case gerr == nil, remote.Is(gerr, remote.TooLarge), remote.Is(gerr, remote.NotExist):
-			return err
+		if done, ferr := r.found(ctx, name, data, err); done {
+			return ferr
 		}
-		return gerr
+		return err
 	})
+}
+
+// found looks whether a Put has taken place. It is done with nil if so, with exist if others took the name, and with an error that says that this is not
+// known; not done if nothing is there.
+func (r *retrying) found(ctx context.Context, name string, data []byte, exist error) (done bool, err error) {
+	there, err := r.inner.Get(ctx, name, int64(len(data)))
+	switch {
+	case err == nil && bytes.Equal(there, data):
+		return true, nil
+	case err == nil, remote.Is(err, remote.TooLarge):
+		return true, exist
+	case remote.Is(err, remote.NotExist):
+		return false, nil
+	}
+	return true, err
 }
 
 // Get implements Store.

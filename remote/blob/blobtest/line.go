@@ -178,6 +178,7 @@ type parcel struct {
 // pump carries bytes from one socket to another: each goes into the lane when that is free, and arrives half a round trip later.
 func (x *Line) pump(c *link, from, to *net.TCPConn, l *lane, reset int64) {
 	onWay := make(chan parcel, 1024)
+	broken := false // read after onWay is closed
 	go func() {
 		defer close(onWay)
 		for {
@@ -188,9 +189,7 @@ func (x *Line) pump(c *link, from, to *net.TCPConn, l *lane, reset int64) {
 				onWay <- parcel{b[:n], l.enter(n).Add(x.o.RoundTrip / 2)}
 			}
 			if err != nil {
-				if err != io.EOF {
-					c.abort()
-				}
+				broken = err != io.EOF
 				return
 			}
 		}
@@ -204,10 +203,11 @@ func (x *Line) pump(c *link, from, to *net.TCPConn, l *lane, reset int64) {
 			to.Write(p.b)
 			c.abort()
 		}
-		if _, err := to.Write(p.b); err != nil {
-			c.abort()
-		}
+		to.Write(p.b) // when that fails, what comes the other way ends too, after what is on its way
 		sent += int64(len(p.b))
+	}
+	if broken {
+		c.abort()
 	}
 	to.CloseWrite()
 }
