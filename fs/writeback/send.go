@@ -89,6 +89,9 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 			return err
 		}
 		b.Pos = pos
+		// Before anybody who waits is told that it is sent: what was wrong before is over then.
+		e.set(func() { e.state.Uploading = 0 })
+		e.report(nil)
 	}
 	if err := e.o.Tree.Commit(b); err != nil {
 		return err
