@@ -30,7 +30,7 @@ func outage(t *testing.T, away func(*blobtest.Line)) {
 		if lasts, err = time.ParseDuration(s); err != nil {
 			t.Fatal(err)
 		}
-		most = 40
+		most = 20
 	}
 	m := newMachine(t)
 	srv := blobtest.NewS3Server(t)
@@ -55,14 +55,20 @@ func outage(t *testing.T, away func(*blobtest.Line)) {
 			default:
 			}
 			if n == most {
-				time.Sleep(50 * time.Millisecond) // enough is copied to see that it goes on
-				continue
+				<-stop // enough is copied to see that it goes on
+				return
 			}
 			if out, err := m.command("cp", "-a", src, fmt.Sprintf("%s/copy%d", m.mnt, n)).CombinedOutput(); err != nil {
 				t.Errorf("%v: %s", err, out)
 				return
 			}
 			n++
+			if lasts > time.Minute { // they are to go on until the end
+				select {
+				case <-stop:
+				case <-time.After(lasts / time.Duration(most)):
+				}
+			}
 		}
 	}()
 	m.until("the copy is being sent", func() bool { return m.status().Waiting > 0 })
@@ -79,7 +85,7 @@ func outage(t *testing.T, away func(*blobtest.Line)) {
 		if s.State == "offline" && s.LastError != "" && s.Away > 0 {
 			named = true
 		} else if named {
-			t.Errorf("status forgot that the store is away: %+v", s)
+			t.Errorf("status forgot that the store is away: %s, %q, %v s", s.State, s.LastError, s.Away)
 		}
 		time.Sleep(min(time.Second, lasts/8))
 	}
@@ -98,7 +104,7 @@ func outage(t *testing.T, away func(*blobtest.Line)) {
 	t.Logf("%d copies were made", n)
 	m.want(0, "", "sync", m.mnt)
 	if s := m.status(); s.State != "online" || s.Away > 0 || s.DirtyFiles > 0 {
-		t.Errorf("after all was sent: %+v", s)
+		t.Errorf("after all was sent: %s, %q, %v s, %d files wait", s.State, s.LastError, s.Away, s.DirtyFiles)
 	}
 	m.umount()
 	m.wipe(".cache/megafs/*")

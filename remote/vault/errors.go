@@ -15,7 +15,7 @@ var (
 	ErrRollback           = errors.New("the store shows an older state than was seen before")                                                                          // Integrity
 	ErrFork               = errors.New("the store shows another history than was seen before")                                                                         // Integrity
 	ErrVaultReplaced      = errors.New("another vault lies where this one was")                                                                                        // Integrity
-	ErrVaultMissing       = errors.New("there is no vault here; look whether the folder is the right one and its disk is mounted, or make one with megafs vault init") // NotExist
+	ErrVaultMissing       = errors.New("there is no vault here; look whether the folder or bucket is the right one and its disk is mounted, or make one with megafs vault init") // NotExist
 	ErrKeyringTampered    = errors.New("the keyring was tampered with or is damaged")                                                                                  // Integrity
 	ErrKeyringRollback    = errors.New("the store shows an older keyring than was seen before")                                                                        // Integrity
 	ErrFormatDowngrade    = errors.New("the vault's format is older than was seen before")                                                                             // Integrity
