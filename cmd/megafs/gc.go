@@ -2,8 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -114,38 +114,21 @@ func age(s string) (d time.Duration, err error) {
 // diskReplica is a tree in a folder of its own, which goes with it. Its key is nowhere but here.
 type diskReplica struct {
 	*tree.Tree
-	dir string
+	at *scratch
 }
 
-func newReplica(cache string, memory int64) (vault.Replica, error) {
-	if err := os.MkdirAll(cache, 0o700); err != nil {
-		return nil, remote.E("make the cache folder", cache, remote.IO, err)
-	}
-	if err := private(cache); err != nil {
-		return nil, err
-	}
-	old, _ := filepath.Glob(filepath.Join(cache, "replay-*")) // of a run that was killed
-	for _, d := range old {
-		os.RemoveAll(d)
-	}
-	dir, err := os.MkdirTemp(cache, "replay-")
+func newReplica(cache string, memory int64) (*diskReplica, error) {
+	at, err := newScratch(cache, "replay")
 	if err != nil {
-		return nil, remote.E("make a folder", cache, remote.IO, err)
+		return nil, err
 	}
 	key := crypto.NewVaultSecret()
 	defer key.Wipe()
-	t, err := tree.Open(tree.Options{Dir: filepath.Join(dir, "tree"), Key: [32]byte(key.Bytes()), Memory: memory})
+	t, err := tree.Open(tree.Options{Dir: filepath.Join(at.dir, "tree"), Key: [32]byte(key.Bytes()), Memory: memory})
 	if err != nil {
-		os.RemoveAll(dir)
-		return nil, err
+		return nil, errors.Join(err, at.remove())
 	}
-	return &diskReplica{t, dir}, nil
+	return &diskReplica{t, at}, nil
 }
 
-func (r *diskReplica) Close() error {
-	err := r.Tree.Close()
-	if rerr := os.RemoveAll(r.dir); err == nil && rerr != nil {
-		err = remote.E("remove", r.dir, remote.IO, rerr)
-	}
-	return err
-}
+func (r *diskReplica) Close() error { return errors.Join(r.Tree.Close(), r.at.remove()) }

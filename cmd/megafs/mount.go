@@ -44,6 +44,7 @@ type settings struct {
 	Foreground    bool
 	Options       []string
 	GC            collecting
+	At            time.Time // zero: the present
 }
 
 var mountCommand = &cli.Command{
@@ -53,6 +54,7 @@ var mountCommand = &cli.Command{
 		"   megafs mount ~/mega\n" +
 		"   megafs mount --remote dir:/backup/vault --passphrase-file ~/.vault-pass /mnt/mega\n" +
 		"   megafs mount --remote s3://s3.example.com/bucket/vault --upload-limit 2M ~/mega\n" +
+		"   megafs mount --at 2d /mnt/then         # as it was two days ago, read-only\n" +
 		"   megafs mount --keep 90d ~/mega         # what was removed can be had for 90 days\n" +
 		"   megafs mount --gc-every 0 ~/mega       # only megafs vault gc gives room back\n\n" + s3Help,
 	Flags: append(remoteFlags(),
@@ -63,6 +65,7 @@ var mountCommand = &cli.Command{
 		uploadLimit, downloadLimit,
 		&cli.BoolFlag{Name: "foreground", Aliases: []string{"f"}, Usage: "stay in the foreground"},
 		&cli.BoolFlag{Name: "read-only", Usage: "take no changes"},
+		&cli.StringFlag{Name: "at", Usage: "mount the vault as it was at `TIME`, such as \"2026-01-31 14:00\" or 2d ago, read-only; beside another mount of it, if you like"},
 		&cli.BoolFlag{Name: "allow-other", Usage: "let other users in, as far as modes allow"},
 		&cli.StringFlag{Name: "fsync", Usage: "what fsync waits for: journal (this disk) or remote", Value: "journal"},
 		&cli.StringFlag{Name: "log", Usage: "log to `FILE`", DefaultText: "megafs.log in the state folder"},
@@ -132,6 +135,15 @@ func mountSettings(c *cli.Context) (*settings, error) {
 	case s.JournalSize < 32<<20:
 		return nil, usage("--journal-size must be at least 32M")
 	}
+	if at := c.String("at"); at != "" {
+		if s.At, err = moment(at, time.Now()); err != nil {
+			return nil, err
+		}
+		s.ReadOnly = true
+		if c.String("log") == "" {
+			s.Log = filepath.Join(p.State, "megafs-at.log")
+		}
+	}
 	for _, o := range s.Options {
 		s.ReadOnly = s.ReadOnly || slices.Contains(strings.Split(o, ","), "ro")
 	}
@@ -166,7 +178,11 @@ func mount(c *cli.Context) error {
 	if err := cleanStale(s.MountPoint); err != nil {
 		return err
 	}
-	if l, err := lockState(s.Profile.State, s.MountPoint); err != nil {
+	if !s.At.IsZero() {
+		if !s.Profile.known() {
+			return remote.E("look into the past", s.Profile.URL, remote.NotExist, errors.New("this machine does not know that vault; mount it first"))
+		}
+	} else if l, err := lockState(s.Profile.State, s.MountPoint); err != nil {
 		return err
 	} else {
 		l.release() // the serving process takes it; this only says at once who has it

@@ -25,6 +25,7 @@ import (
 // served is a mount and all that is behind it.
 type served struct {
 	s      *settings
+	state  string // the folder of what is remembered of the vault
 	store  blob.Store
 	meter  *blob.Meter
 	rates  *blob.Rates
@@ -39,6 +40,15 @@ type served struct {
 
 // serve mounts and serves until somebody unmounts. ready is called when the mount answers.
 func serve(ctx context.Context, s *settings, ready func()) (err error) {
+	state := s.Profile.State
+	if !s.At.IsZero() {
+		aside, at, err := s.Profile.aside()
+		if err != nil {
+			return err
+		}
+		defer at.remove()
+		s.Profile = *aside
+	}
 	lock, err := lockState(s.Profile.State, s.MountPoint)
 	if err != nil {
 		return err
@@ -58,7 +68,7 @@ func serve(ctx context.Context, s *settings, ready func()) (err error) {
 	held, drop := context.WithCancel(ctx)
 	defer drop()
 	go limitMemory(s.Memory, s.Profile.Cache).keep(held)
-	x := &served{s: s, meter: &blob.Meter{}, rates: &blob.Rates{}}
+	x := &served{s: s, state: state, meter: &blob.Meter{}, rates: &blob.Rates{}}
 	defer func() { err = errors.Join(err, x.close()) }()
 	if err := x.open(ctx, log); err != nil {
 		return err
@@ -144,9 +154,17 @@ func (x *served) open(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	k := ring.Keys()
+	var serves remote.Remote = x.vault
+	var poll time.Duration
+	if !s.At.IsZero() {
+		if serves, err = x.then(ctx); err != nil {
+			return err
+		}
+		poll = -1
+	}
 	var none [16]byte // the folders are a machine's own; their keys need not differ by device, which may change its name
 	x.volume, err = volume.Open(ctx, volume.Options{
-		Remote: x.vault, Register: x.vault.Register, StateDir: p.State, CacheDir: p.Cache, CacheSize: s.CacheSize, JournalSize: s.JournalSize,
+		Remote: serves, Poll: poll, Register: x.vault.Register, StateDir: p.State, CacheDir: p.Cache, CacheSize: s.CacheSize, JournalSize: s.JournalSize,
 		Memory: s.Memory, LocalStore: p.Dir != "" && !s.CacheGiven && localDisk(p.Dir), News: ask, FsyncRemote: s.FsyncRemote, ReadOnly: s.ReadOnly, Log: log,
 		Keys: volume.Keys{Journal: k.Local("journal", none), Tree: k.Local("tree", none), Cache: k.Local("cache", none)},
 		Changed: func(c []volume.Change) {
@@ -217,6 +235,8 @@ type status struct {
 	PID        int    `json:"pid"`
 	MountPoint string `json:"mountpoint"`
 	Remote     string `json:"remote"`
+	StateDir   string `json:"state_folder"`
+	At         string `json:"at,omitempty"`
 	volume.Status
 	MemoryBytes int64             `json:"memory_bytes"`
 	MemoryLimit int64             `json:"memory_limit"`
@@ -248,8 +268,12 @@ func (x *served) status() status {
 		s := x.gc.state()
 		gc = &s
 	}
+	var at string
+	if !x.s.At.IsZero() {
+		at = x.s.At.Format(time.RFC3339)
+	}
 	return status{
-		PID: os.Getpid(), MountPoint: x.s.MountPoint, Remote: x.s.Profile.URL, Status: v, Away: m.Away.Seconds(),
+		StateDir: x.state, At: at, PID: os.Getpid(), MountPoint: x.s.MountPoint, Remote: x.s.Profile.URL, Status: v, Away: m.Away.Seconds(),
 		MemoryBytes: rss(), MemoryLimit: x.s.Memory, Requests: m.Requests, BytesUp: m.BytesUp, BytesDown: m.BytesDown,
 		Bytes: m.Bytes, Waiting: m.InFlight, Limits: x.limits(),
 		Kernel: x.server.Load().Stats(), Vault: x.vault.Info(), GC: gc,

@@ -4,10 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -153,23 +151,17 @@ func lookAt(c *cli.Context, fn func(*openVault) error) error {
 	if err != nil {
 		return err
 	}
+	return lookAtProfile(c, p, fn)
+}
+
+func lookAtProfile(c *cli.Context, p *profile, fn func(*openVault) error) error {
 	state, err := os.MkdirTemp("", "megafs-") // 0700
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(state)
-	files, _ := filepath.Glob(filepath.Join(p.State, "trust-*"))
-	for _, f := range append(files, filepath.Join(p.State, "keyring")) {
-		b, err := os.ReadFile(f)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			err = os.WriteFile(filepath.Join(state, filepath.Base(f)), b, 0o600)
-		}
-		if err != nil {
-			return err
-		}
+	if err := remembered(p.State, state); err != nil {
+		return err
 	}
 	return useVault(c, p, state, fn)
 }

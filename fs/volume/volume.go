@@ -42,12 +42,14 @@ type Options struct {
 	Clock       func() time.Time
 	Log         *slog.Logger
 
+	Poll time.Duration // how often the remote is asked for news; negative: never
+
 	// For tests: how the engine times itself; zero means its defaults.
-	Settle, MaxAge, Poll time.Duration
-	Room                 time.Duration // how long a writer waits for room while nothing can be sent
-	MoveAt               int64
-	JournalOptions       func(*journal.Options)
-	TreeOptions          func(*tree.Options)
+	Settle, MaxAge time.Duration
+	Room           time.Duration // how long a writer waits for room while nothing can be sent
+	MoveAt         int64
+	JournalOptions func(*journal.Options)
+	TreeOptions    func(*tree.Options)
 }
 
 // Volume is a mounted remote. All methods may be called from many goroutines.
