@@ -1,6 +1,7 @@
 // Command megafs mounts an end-to-end-encrypted store as a directory.
 //
 // One file holds one command. mount asks for the passphrase, unlocks the vault's key in a child process, and hands the key over a pipe to the
-// process that serves the mount; the other commands talk to that one over the control socket. Exit codes are in exit.go, what
+// process that serves the mount; the other commands talk to that one over the control socket, or open the vault themselves beside it, with a copy of
+// what its state folder remembers (lookAt). What is made for one run lies in a scratch folder in the cache. Exit codes are in exit.go, what
 // a URL, its folders and its key file are in profile.go.
 package main

@@ -252,3 +252,65 @@ func TestSharedByConflictCopy(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestGCCopyTooLate: a copy waits in the journal of a machine that comes back after what it shares was removed elsewhere, given up, and collected. The copy is lost, and
+// that is not hidden: it is kept back with the reason, and everything else is sent.
+func TestGCCopyTooLate(t *testing.T) {
+	_, _, a, m := boxes(t)
+	x, y := &bench{t: t, Volume: a.Volume}, &bench{t: t, Volume: m.Volume}
+	from := x.mk(remote.Root, "from", remote.File)
+	x.write(from, 0, pattern(300_000, 4))
+	x.drain()
+	if _, err := m.vault.Load(ctx, m.tree.Position(), m.tree); err != nil {
+		t.Fatal(err)
+	}
+	to := y.mk(remote.Root, "to", remote.File)
+	src, err := m.Open(ctx, from, false, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst, err := m.Open(ctx, to, true, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := m.CopyRange(ctx, src, 0, dst, 0, 1<<20); n != 300_000 || err != nil {
+		t.Fatal(n, err)
+	}
+	src.Close()
+	dst.Close()
+	mine := pattern(50_000, 9)
+	y.write(y.mk(remote.Root, "mine", remote.File), 0, mine)
+	m.close()
+	if err := a.Unlink(ctx, remote.Root, "from"); err != nil {
+		t.Fatal(err)
+	}
+	x.drain()
+	a.close() // nobody has it open any more
+	a.open(false)
+	for range 2 {
+		a.collect(0)
+	}
+	m.cache = t.TempDir()
+	m.open(false)
+	y.Volume = m.Volume
+	if err := m.Drain(ctx); err == nil {
+		t.Error("all was sent, it says")
+	}
+	if s := m.Status(); len(s.Failed) != 1 || s.Failed[0].Inode != uint64(to) {
+		t.Errorf("%+v", s)
+	}
+	var ino remote.Ino
+	for end := time.Now().Add(time.Minute); ino == 0; time.Sleep(10 * time.Millisecond) {
+		if _, err := a.vault.Load(ctx, a.tree.Position(), a.tree); err != nil {
+			t.Fatal(err)
+		}
+		if ino, err = a.tree.Lookup(remote.Root, "mine"); err != nil && time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	if got := (&bench{t: t, Volume: a.Volume}).read(ino); !bytes.Equal(got, mine) {
+		t.Error("other bytes")
+	}
+	a.close()
+	m.close()
+}

@@ -17,6 +17,8 @@
 // A round that fails after the remote took the batch is no special case: the next load brings the
 // batch as it would any other, the difference is gone, and the next plan is empty.
 //
+// Between two rounds others may commit something of their own to the remote (Turn), such as what collecting garbage has to say.
+//
 // # Invariants
 //
 //   - The base is durable, and a note of its position is in the journal, before a record is trimmed that

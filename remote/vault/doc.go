@@ -65,7 +65,7 @@
 //
 // What is given up are objects that a listing shows and nothing needs: content that neither a chosen snapshot, nor an entry after it, nor this machine's
 // tree and journal refers to; snapshots but the chosen one, the two newest, one in each eighth of the time that is kept, and the one that the log begins with;
-// their parts; histories that are replaced. The chosen snapshot is the newest that was announced before the time that is kept, so that all states
+// their parts; histories that are replaced; and content that no entry refers to when it has been there for a while, for it may be on its way. The chosen snapshot is the newest that was announced before the time that is kept, so that all states
 // since stay whole. A listing is a hint only: what is needed is never given up, whatever it shows. When somebody else commits first, what he
 // refers to is taken into account before the mark is tried again; after another mark or snapshot, all is looked at anew.
 // How old a state or a mark is the entries' clocks say. One that is ahead of ours, or of an entry before, is not believed: that entry counts as made at the
@@ -79,6 +79,14 @@
 // entry the store is caught in a gap, with one that has another a fork. Having leapt, it takes a new name: what was done in its name there it can't tell.
 //
 // A vault whose log begins later than with entry 1 has an entry with a floor that allows it.
+//
+// A snapshot that the log announces and no mark gave up is kept also when the store does not show it just now. Entries that were removed and are there again
+// go in the next run; the log begins after the last that is missing.
+//
+// # The past
+//
+// Past walks over the log that is left. The state after an entry is the newest snapshot up to it and the batches from there on, held against the hashes
+// of that walk. Content that a mark gave up may be gone.
 //
 // # A second reader
 //
