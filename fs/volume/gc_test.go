@@ -300,12 +300,12 @@ func TestGCCopyTooLate(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	var ino remote.Ino
-	for end := time.Now().Add(time.Minute); ino == 0; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); ino == 0; time.Sleep(10 * time.Millisecond) {
 		if _, err := a.vault.Load(ctx, a.tree.Position(), a.tree); err != nil {
 			t.Fatal(err)
 		}
 		if ino, err = a.tree.Lookup(remote.Root, "mine"); err != nil && time.Now().After(end) {
-			t.Fatal(err)
+			t.Fatalf("%v; %+v", err, m.Status())
 		}
 	}
 	if got := (&bench{t: t, Volume: a.Volume}).read(ino); !bytes.Equal(got, mine) {
