@@ -64,6 +64,7 @@ type Engine struct {
 	urgent  int           // somebody waits: nothing is kept back
 	again   bool          // try at once, however often it failed
 	state   State
+	spent   time.Time // when nothing was left but what can't be sent
 	failed  map[remote.Ino]Failure
 	taken   int64 // objects and commits that the remote took; what a round that failed sent is sent again and does not count twice
 	kept    int64 // taken at the latest commit
@@ -172,7 +173,7 @@ func (e *Engine) set(fn func()) {
 }
 
 // Drain waits until the remote has all that the journal had up to record seq, and sends without keeping anything back meanwhile.
-// It fails early when something of it can't be sent, and with Timeout when the remote takes nothing at all for so long as patience says; 0 is for ever.
+// When files can't be sent it fails, after it sent the others; and with Timeout when the remote takes nothing at all for so long as patience says; 0 is for ever.
 func (e *Engine) Drain(ctx context.Context, seq uint64, patience time.Duration) error {
 	// What failed before counts no more: the reason may be mended by now.
 	start := time.Now()
@@ -186,7 +187,7 @@ func (e *Engine) Drain(ctx context.Context, seq uint64, patience time.Duration) 
 		if patience > 0 && e.taken > taken {
 			taken, late = e.taken, time.After(patience)
 		}
-		failed := len(e.failed)
+		failed, spent := len(e.failed), e.spent
 		last := e.state.Last
 		if e.state.LastTime.Before(start) {
 			last = nil
@@ -195,7 +196,7 @@ func (e *Engine) Drain(ctx context.Context, seq uint64, patience time.Duration) 
 		if !e.o.Tree.Pending(seq) {
 			return nil
 		}
-		if failed > 0 {
+		if failed > 0 && spent.After(start) { // and everything else is sent
 			return remote.E("sync", fmt.Sprintf("%d files", failed), remote.Other, errors.New("some files can't be sent; megafs status says which and why"))
 		}
 		if remote.Is(last, remote.ReadOnly) || remote.Is(last, remote.Integrity) {
@@ -338,6 +339,9 @@ func (e *Engine) round(ctx context.Context, now time.Time, poll bool) (time.Dura
 		return 0, e.last()
 	}
 	g, err := e.freeze(now)
+	if err == nil && g == nil {
+		e.set(func() { e.spent = now })
+	}
 	if err != nil || g == nil {
 		return 0, err
 	}
@@ -347,7 +351,12 @@ func (e *Engine) round(ctx context.Context, now time.Time, poll bool) (time.Dura
 		e.set(func() { e.taken = e.kept })
 		var pe *pieceError
 		if errors.As(err, &pe) && ctx.Err() == nil {
-			e.set(func() { e.failed[pe.ino] = Failure{pe.ino, pe.err, now} })
+			e.set(func() {
+				if _, known := e.failed[pe.ino]; known {
+					e.spent = now // it can't be kept back, and everything waits for it
+				}
+				e.failed[pe.ino] = Failure{pe.ino, pe.err, now}
+			})
 			e.o.Log.Error("a file can't be sent and is kept back", "inode", uint64(pe.ino), "reason", pe.err)
 			return 0, nil
 		}
