@@ -13,7 +13,7 @@ import (
 // TestTimeTravel: history tells what became of a path, restore brings it back, and a mount of the past shows all as it was, beside the mount of the present.
 func TestTimeTravel(t *testing.T) {
 	m := newMachine(t)
-	m.mount("--gc-every", "0")
+	m.mount()
 	now := func() string { return time.Now().Format(time.RFC3339Nano) }
 	m.sh("mkdir -m 750 $M/d; head -c 300000 /dev/urandom >$M/d/f; chmod 640 $M/d/f; touch -d '2020-02-02 02:02:02' $M/d/f; ln $M/d/f $M/d/g; ln -s f $M/d/l; " +
 		"truncate -s 3M $M/d/holes; echo end >>$M/d/holes; setfattr -n user.x -v y $M/d/f; cp -a $M/d " + m.home + "/d1; echo small >$M/small")
