@@ -116,3 +116,60 @@ func TestModel(t *testing.T) {
 		}
 	})
 }
+
+// TestTrimAtLimit: Trim, which takes room before it frees any, leaves a full journal below its limit. Many lives leave many segments that end early.
+func TestTrimAtLimit(t *testing.T) {
+	o := small(vfs.NewCrashableMem())
+	j, _, err := reopen(o)
+	check := func() {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := j.Stat(); s.Bytes > s.Limit {
+			t.Fatalf("%+v", s)
+		}
+	}
+	again := func() {
+		t.Helper()
+		check()
+		if err = j.Close(); err == nil {
+			j, _, err = reopen(o)
+		}
+		check()
+	}
+	put := func(n int) {
+		t.Helper()
+		_, _, err = j.Append(1, payload(0, j.Stat().Last, n))
+		check()
+	}
+	split := func(n, piece int) {
+		t.Helper()
+		_, err = j.AppendSplit(9, payload(0, j.Stat().Last, n), piece, func(off int) []byte { return payload(1, Seq(off), off%50) })
+		if remote.Is(err, remote.NoSpace) {
+			err = nil
+		}
+		check()
+	}
+	for _, n := range []int{0, 3418, 6666} {
+		put(n)
+	}
+	split(4602, 320)
+	put(3642)
+	split(30000, 200)
+	split(30000, 203)
+	again()
+	put(4431)
+	again()
+	put(1)
+	again()
+	err = j.Trim(51)
+	again()
+	put(266)
+	again()
+	err = j.Trim(108)
+	check()
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

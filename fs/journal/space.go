@@ -293,7 +293,10 @@ func (j *Journal) recycle(old []*segment) error {
 	var errs []error
 	for _, s := range old {
 		f, name := s.take(), segName(s.number)
-		if s.size == j.o.SegmentSize && len(spares) < room {
+		j.mu.Lock()
+		over := j.bytes > j.o.Limit // since Trim had to write first
+		j.mu.Unlock()
+		if s.size == j.o.SegmentSize && len(spares) < room && !over {
 			err := j.o.FS.Rename(j.path(name), j.path(spareName(s.number)))
 			if err == nil {
 				spares = append(spares, spare{spareName(s.number), f})
