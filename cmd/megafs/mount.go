@@ -55,8 +55,7 @@ var mountCommand = &cli.Command{
 		"   megafs mount --remote dir:/backup/vault --passphrase-file ~/.vault-pass /mnt/mega\n" +
 		"   megafs mount --remote s3://s3.example.com/bucket/vault --upload-limit 2M ~/mega\n" +
 		"   megafs mount --at 2d /mnt/then         # as it was two days ago, read-only\n" +
-		"   megafs mount --keep 90d ~/mega         # what was removed can be had for 90 days\n" +
-		"   megafs mount --gc-every 24h ~/mega     # gives room back by itself\n\n" + s3Help,
+		"   megafs mount --gc-every 24h --keep 90d ~/mega   # gives room back by itself, after 90 days\n\n" + s3Help,
 	Flags: append(remoteFlags(),
 		&cli.StringFlag{Name: "remote", Aliases: []string{"r"}, Usage: "`URL` of the vault: dir:/path or s3://host[:port]/bucket[/prefix]", EnvVars: []string{"MEGAFS_REMOTE"}},
 		&cli.StringFlag{Name: "cache-size", Usage: "`SIZE` on disk for cached blocks; a vault in a local folder needs none unless you say so", DefaultText: "10G"},
