@@ -33,7 +33,7 @@
 // Put is one conditional PUT (If-None-Match: *) with SHA-256 and CRC32C of the bytes. A 412 is Exist, a 409 is sent again. An answer that was lost
 // is Unreachable or Timeout, and whether the object is there is Retry's to find out. A 404 in which no S3 server speaks is Unreachable, too. A server that ignores the condition is
 // found by Probe and refused. Bodies are read and written in place, so no buffers are needed beside the caller's. The server is given 10 s for a connection,
-// 30 s to begin an answer, and is given up when less than 60 KiB come or go in a minute, waiting for Rates not counted; so S3 needs no Leave, which would give up
+// 30 s to begin an answer, and is given up when less than 30 KiB come or go in 30 s, waiting for Rates not counted; so S3 needs no Leave, which would give up
 // what a slow line carries. It is spoken to with TLS
 // 1.2 or later; without, only when the connection's other end is this machine. Redirects are not followed. Rates bounds the bytes of bodies.
 // A bucket that is not there is Unreachable, never an empty store. Listings out of order are ErrStoreContract.

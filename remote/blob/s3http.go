@@ -24,8 +24,9 @@ import (
 const (
 	dialTimeout   = 10 * time.Second
 	answerTimeout = 30 * time.Second // from the request's last byte to the answer's first
-	stallWindow   = 60 * time.Second // in which at least stallBytes must come or go
-	stallBytes    = 60 << 10
+	stallStep     = 10 * time.Second // after each of which is looked whether in the last
+	stallSteps    = 3                // of them
+	stallBytes    = 30 << 10         // came or went
 	maxErrorBody  = 64 << 10
 	maxRetryAfter = time.Minute
 )
@@ -144,12 +145,20 @@ func (s *s3Store) call(ctx context.Context, op, name string) *s3call {
 	c := &s3call{s: s, op: op, name: name, outer: ctx}
 	both, cancel := context.WithCancelCause(ctx)
 	c.ctx, c.cancel = context.WithValue(both, callKey{}, c), cancel
-	c.timer = time.AfterFunc(stallWindow, func() {
-		if c.moved.Swap(0) < stallBytes && c.paused.Load() == 0 {
+	var steps [stallSteps]int64 // what moved in each of the latest
+	n := 0
+	c.timer = time.AfterFunc(stallStep, func() {
+		steps[n%stallSteps] = c.moved.Swap(0)
+		n++
+		var sum int64
+		for _, b := range steps {
+			sum += b
+		}
+		if n >= stallSteps && sum < stallBytes && c.paused.Load() == 0 {
 			cancel(errStalled)
 			return
 		}
-		c.timer.Reset(stallWindow)
+		c.timer.Reset(stallStep)
 	})
 	return c
 }
