@@ -128,7 +128,7 @@ func (fe *fetcher) join(ref remote.Ref, missing []int, try int) (w *waiter, here
 			own = append(own, f)
 		}
 	}
-	fe.wake.Broadcast()
+	fe.stir()
 	return w, here, own
 }
 
@@ -176,7 +176,7 @@ func (c *Cache) Prefetch(refs []remote.Extent) {
 			}
 		}
 	}
-	fe.wake.Broadcast()
+	fe.stir()
 }
 
 // leave gives up what a Read still waits for. A flight that nobody wants any more does not begin; one that began goes on.
@@ -228,7 +228,7 @@ func (fe *fetcher) release(f *flight, w *waiter) {
 		fe.bufs[f.class].put(f.buf)
 		f.buf = nil
 		fe.used -= sealedSize << f.class
-		fe.wake.Broadcast()
+		fe.stir()
 	}
 }
 
@@ -261,6 +261,14 @@ func (fe *fetcher) next() *flight {
 		fe.wake.Wait()
 	}
 	return nil
+}
+
+// stir wakes the fetchers if anything waits for one. Where Reads do their own fetching nothing does, and eight goroutines
+// that find nothing to do cost more than the fetch. Called with mu held.
+func (fe *fetcher) stir() {
+	if fe.wanted.Len()+fe.hinted.Len() > 0 {
+		fe.wake.Broadcast()
+	}
 }
 
 // begin takes a flight out of its queue, and its memory. Called with mu held.
@@ -356,7 +364,7 @@ func (fe *fetcher) land(f *flight, err error) (waited bool) {
 		w.came <- f
 	}
 	waited = len(f.waiters) > 0
-	fe.wake.Broadcast()
+	fe.stir()
 	return waited
 }
 
