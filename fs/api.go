@@ -10,6 +10,7 @@ import (
 // Volume is a file system without a kernel: what volume.FS says of each method holds here. Of makes one of a *volume.Volume.
 type Volume interface {
 	Lookup(ctx context.Context, parent remote.Ino, name string) (volume.Stat, error)
+	Again(ctx context.Context, ino remote.Ino, up bool) (volume.Stat, error)
 	Getattr(ctx context.Context, ino remote.Ino) (volume.Stat, error)
 	Setattr(ctx context.Context, ino remote.Ino, s volume.SetAttr) (volume.Stat, error)
 	Make(ctx context.Context, parent remote.Ino, name string, t remote.Type, mode uint16, rdev uint32, target string, c volume.Caller) (volume.Stat, error)

@@ -41,7 +41,7 @@
 // # Not supported
 //
 // File capabilities (EOPNOTSUPP; mounts are nosuid), ioctls (ENOTTY), locks that other machines see (flock and
-// fcntl locks hold on one machine), export over NFS, the kernel's write-back cache, poll. Reading does not change atime.
+// fcntl locks hold on one machine), the kernel's write-back cache, poll. Reading does not change atime.
 // sync(2) and syncfs(2) make the kernel
 // write what is dirty, but do not reach a FUSE file system like this one; fsync(2) does. Asynchronous direct I/O is done one request after the
 // other, because the kernel keeps stale pages with CAP_ASYNC_DIO. The name .go-fuse-epoll-hack can't

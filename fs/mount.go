@@ -104,7 +104,7 @@ func serve(o Options, how *attachment, dir string, fd int) (*Server, error) {
 		EnableAcl:                true,
 		PanicHandler:             c.panicked,
 		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_READDIRPLUS_AUTO |
-			fuse.CAP_DONT_MASK | fuse.CAP_SETXATTR_EXT,
+			fuse.CAP_DONT_MASK | fuse.CAP_SETXATTR_EXT | fuse.CAP_EXPORT_SUPPORT,
 		// With CAP_ASYNC_DIO the kernel does not drop pages again that somebody read while an asynchronous direct write was under way: reads
 		// would show for ever what was there before.
 		DisabledCapabilities: fuse.CAP_PASSTHROUGH | fuse.CAP_WRITEBACK_CACHE | fuse.CAP_ASYNC_DIO,

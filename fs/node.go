@@ -12,6 +12,14 @@ import (
 
 func (c *conn) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	defer c.enter(opLookup).leave()
+	if name == "." || name == ".." { // the kernel forgot what a file handle names, or the directory above it
+		s, err := c.vol.Again(background, remote.Ino(in.NodeId), name == "..")
+		if err != nil {
+			return c.status(err)
+		}
+		c.entry(&s, out)
+		return fuse.OK
+	}
 	s, err := c.vol.Lookup(background, remote.Ino(in.NodeId), name)
 	switch {
 	case remote.Is(err, remote.NotExist):

@@ -62,10 +62,12 @@ type Change struct {
 }
 
 // FS is what package fs needs of a volume; *Volume is the one implementation. All methods may be called from many goroutines.
-// Errors are *remote.Error with a kind. Every inode number that Lookup, Make, Link or Tmpfile returns is pinned once for the caller: it
+// Errors are *remote.Error with a kind. Every inode number that Lookup, Again, Make, Link or Tmpfile returns is pinned once for the caller: it
 // stays readable until Forget gives it back, with or without a name.
 type FS interface {
 	Lookup(ctx context.Context, parent remote.Ino, name string) (Stat, error)
+	// Again finds an inode that has a name by its number alone, or the directory that a directory is in.
+	Again(ctx context.Context, ino remote.Ino, up bool) (Stat, error)
 	Getattr(ctx context.Context, ino remote.Ino) (Stat, error)
 	Setattr(ctx context.Context, ino remote.Ino, s SetAttr) (Stat, error)
 	// Make makes an inode of any type under a new name; Exist if the name is there. mode has the permission bits, of which

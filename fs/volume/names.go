@@ -86,6 +86,27 @@ func (v *Volume) Lookup(ctx context.Context, parent remote.Ino, name string) (St
 	}
 }
 
+// Again implements FS.
+func (v *Volume) Again(ctx context.Context, ino remote.Ino, up bool) (Stat, error) {
+	v.mu.Lock() // nothing is removed meanwhile
+	defer v.mu.Unlock()
+	n, err := v.tree.Node(v.inner(ino))
+	if err == nil && up {
+		if n.Type != remote.Dir {
+			return Stat{}, remote.E("look up", obj(ino), remote.NotDir, nil)
+		}
+		n, err = v.tree.Node(n.Parent)
+	}
+	if err == nil && n.Links == 0 {
+		err = remote.E("look up", obj(ino), remote.NotExist, nil)
+	}
+	if err != nil {
+		return Stat{}, err
+	}
+	v.tree.Pin(n.Ino, 1)
+	return v.stat(n), nil
+}
+
 // Retain implements FS.
 func (v *Volume) Retain(ino remote.Ino) bool {
 	v.mu.Lock()
