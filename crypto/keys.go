@@ -12,6 +12,7 @@ import (
 const (
 	labelEpoch       = "megafs-vault/1 epoch\x00"
 	labelClass       = "megafs-vault/1 class\x00"
+	labelWords       = "megafs-vault/1 head words\x00"
 	labelFingerprint = "megafs-vault/1 fingerprint\x00"
 )
 
@@ -266,6 +267,23 @@ func (k *Keys) TrustMAC(data []byte) [32]byte {
 	mac := hmac.New(sha256.New, k.first().class[classTrust][:])
 	mac.Write(data)
 	return [32]byte(mac.Sum(nil))
+}
+
+// HeadWords returns four made-up words for a place in the vault's log: 2^44 places have words of their own, and nobody without the keys can tell which. They
+// stay the same when the vault is rekeyed.
+func (k *Keys) HeadWords(place []byte) string {
+	mac := hmac.New(sha256.New, k.first().class[ClassHead][:])
+	mac.Write([]byte(labelWords))
+	mac.Write(place)
+	bits := binary.BigEndian.Uint64(mac.Sum(nil))
+	var b []byte
+	for i := range 4 {
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = appendWord(b, 3*int(bits>>(11*i)&2047))
+	}
+	return string(b)
 }
 
 func (k *Keys) first() *epochKeys {

@@ -37,6 +37,7 @@ type settings struct {
 	AllowOther    bool
 	FsyncRemote   bool
 	TrustFirstUse bool
+	Invite        *vault.Token
 	Offline       bool // the store did not answer a moment ago
 	UploadLimit   int64
 	DownloadLimit int64
@@ -96,6 +97,9 @@ func mountSettings(c *cli.Context) (*settings, error) {
 		Profile: *p, MountPoint: mnt, ReadOnly: c.Bool("read-only"), AllowOther: c.Bool("allow-other"), Options: c.StringSlice("o"),
 		TrustFirstUse: c.Bool("trust-first-use"), Log: c.String("log"), CacheGiven: c.String("cache-size") != "",
 		Foreground: c.Bool("foreground"),
+	}
+	if s.Invite, err = invite(c); err != nil {
+		return nil, err
 	}
 	if s.Log == "" {
 		s.Log = filepath.Join(p.State, "megafs.log")
@@ -195,7 +199,7 @@ func mount(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if !s.TrustFirstUse && !hasTrust(s.Profile.State) {
+	if !s.TrustFirstUse && s.Invite == nil && !hasTrust(s.Profile.State) {
 		if !onTerminal() {
 			return remote.E("open vault", "", remote.Permission, vault.ErrNotTrusted)
 		}

@@ -110,6 +110,7 @@ func remoteFlags() []cli.Flag {
 		&cli.StringFlag{Name: "passphrase-command", Usage: "run `CMD` and take its first line for the passphrase"},
 		&cli.StringFlag{Name: "recovery-file", Usage: "unlock with the recovery key in `FILE` instead of a passphrase"},
 		&cli.BoolFlag{Name: "trust-first-use", Usage: "open a vault that this state folder has never seen"},
+		&cli.StringFlag{Name: "invite", Usage: "open such a vault if it has what `TOKEN` says, from megafs vault head on another machine"},
 	}
 }
 

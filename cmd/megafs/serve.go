@@ -149,7 +149,7 @@ func (x *served) open(ctx context.Context, log *slog.Logger) error {
 	if offline {
 		log.Warn("the store does not answer; mounting with what is known")
 	}
-	x.vault, err = vault.Open(ctx, x.store, vault.Options{StateDir: p.State, Keyring: ring, TrustFirstUse: s.TrustFirstUse, ReadOnly: s.ReadOnly, Log: log})
+	x.vault, err = vault.Open(ctx, x.store, vault.Options{StateDir: p.State, Keyring: ring, TrustFirstUse: s.TrustFirstUse, Invite: s.Invite, ReadOnly: s.ReadOnly, Log: log})
 	if err != nil {
 		return err
 	}

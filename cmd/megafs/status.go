@@ -83,6 +83,9 @@ func (m *mounted) print(w io.Writer) {
 	if s.Away > 0 {
 		fmt.Fprintf(w, "  store     has not answered for %v; changes wait in the journal, and are sent when it does\n", time.Duration(s.Away*float64(time.Second)).Round(time.Second))
 	}
+	if t := s.Vault.HeadTime; !t.IsZero() {
+		fmt.Fprintf(w, "  state     entry %d, made %s\n", s.Vault.Head, ago(time.Since(t)))
+	}
 	fmt.Fprintf(w, "  changes   %s\n", m.waiting())
 	for _, u := range s.Uploading {
 		fmt.Fprintf(w, "  sending   %s\n", formatSize(u.Bytes))

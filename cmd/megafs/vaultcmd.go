@@ -56,8 +56,12 @@ var vaultCommand = &cli.Command{
 					if c.Bool("json") {
 						return json.NewEncoder(c.App.Writer).Encode(i)
 					}
-					fmt.Fprintf(c.App.Writer, "vault     %s\ncreated   %s\nkeyring   generation %d, epoch %d, unlocked by: %s\nhead      %d %s\nsnapshot  %d\ndevice    %d %s\n",
-						i.Vault, i.Created.Local().Format(time.DateTime), i.Keyring, i.Epoch, strings.Join(i.Slots, ", "), i.Head, i.HeadHash[:16], i.Snapshot, i.DeviceNo, i.Device)
+					made := ""
+					if !i.HeadTime.IsZero() {
+						made = fmt.Sprintf(", made %s, %s", i.HeadTime.Local().Format(time.DateTime), ago(time.Since(i.HeadTime)))
+					}
+					fmt.Fprintf(c.App.Writer, "vault     %s\ncreated   %s\nkeyring   generation %d, epoch %d, unlocked by: %s\nhead      %d %s%s\nsnapshot  %d\ndevice    %d %s\n",
+						i.Vault, i.Created.Local().Format(time.DateTime), i.Keyring, i.Epoch, strings.Join(i.Slots, ", "), i.Head, i.HeadHash[:16], made, i.Snapshot, i.DeviceNo, i.Device)
 					if i.Violation != "" {
 						fmt.Fprintf(c.App.Writer, "READ-ONLY %s\n", i.Violation)
 					}
@@ -89,7 +93,7 @@ var vaultCommand = &cli.Command{
 			Description: "Reads and opens every object. Exit code 4 when anything is damaged.\n\n   megafs vault verify dir:/backup/vault",
 			Action:      verify,
 		},
-		gcCommand,
+		gcCommand, headCommand, compareCommand,
 		{
 			Name: "accept", Usage: "take the store's present state for the true one, after a violation", ArgsUsage: "[URL]", Flags: append(remoteFlags(),
 				&cli.BoolFlag{Name: "yes", Usage: "do not ask"}),
@@ -184,9 +188,13 @@ func useVault(c *cli.Context, p *profile, state string, fn func(*openVault) erro
 	if x.ring, err = unlock(c.Context, x.object, cred); err != nil {
 		return err
 	}
+	token, err := invite(c)
+	if err != nil {
+		return err
+	}
 	// Its warnings are for logs; what matters here is returned.
 	log := slog.New(slog.DiscardHandler)
-	x.vault, err = vault.Open(c.Context, x.store, vault.Options{StateDir: state, Keyring: x.ring, TrustFirstUse: c.Bool("trust-first-use"), Log: log})
+	x.vault, err = vault.Open(c.Context, x.store, vault.Options{StateDir: state, Keyring: x.ring, TrustFirstUse: c.Bool("trust-first-use"), Invite: token, Log: log})
 	if err != nil {
 		return err
 	}

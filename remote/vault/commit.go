@@ -129,7 +129,7 @@ func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry
 		v.devices[v.trust.Device] = own
 	}
 	if at.Seq >= v.trust.Head.Seq {
-		v.trust.Head, v.trust.Own, v.trust.Pending, v.trust.Snap = at, own, nil, v.snap
+		v.trust.Head, v.trust.HeadTime, v.trust.Own, v.trust.Pending, v.trust.Snap = at, last.time, own, nil, v.snap
 	}
 	return remote.Position(at), v.save()
 }

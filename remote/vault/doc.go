@@ -108,6 +108,15 @@
 // A keyring that the log names and this process does not have is fetched; one that the log does not name, since its maker died before that, must
 // follow the named one link by link.
 //
+// # Heads
+//
+// What no machine can see alone, that the store shows another one another history for ever, comes out when two hold their heads against each other. A token
+// names a place: vault, number, 16 bytes of its entry's hash, and the keyring's generation, 64 bytes, then 6 bytes of the SHA-256 of "mgh1-" and these; it is written as "mgh1-" and
+// all 70 in base32 of lower-case letters and 2 to 7, without padding. Words are 44 bits of an HMAC of the place under a key of the first epoch. Compare counts what lies between the
+// token's place and the head only if each entry leads to the next, or a history leads there; it leaves no mark, for who made the token is not known here.
+// A machine that never saw the vault can be given a token instead of believing what it is shown: that place then is the newest entry it remembers.
+// Nobody notices a store that always shows the same: how old its newest entry is, by its maker's clock, is remembered to be told.
+//
 // # Not in this version
 //
 // Objects of which little is used are not packed anew. The format allows it: store what is used again, commit extents that lie there, and let the old be collected. But as

@@ -9,25 +9,25 @@ import (
 
 // What a vault can find wrong with its store. Each comes wrapped in a *remote.Error, whose kind is said here.
 var (
-	ErrTampered           = errors.New("sealed bytes do not verify")                                                                                                             // Integrity
-	ErrMissing            = errors.New("an object that is referred to is missing")                                                                                               // Integrity
-	ErrGap                = errors.New("the log has a gap")                                                                                                                      // Integrity
-	ErrRollback           = errors.New("the store shows an older state than was seen before")                                                                                    // Integrity
-	ErrFork               = errors.New("the store shows another history than was seen before")                                                                                   // Integrity
-	ErrVaultReplaced      = errors.New("another vault lies where this one was")                                                                                                  // Integrity
-	ErrVaultMissing       = errors.New("there is no vault here; look whether the folder or bucket is the right one and its disk is mounted, or make one with megafs vault init") // NotExist
-	ErrKeyringTampered    = errors.New("the keyring was tampered with or is damaged")                                                                                            // Integrity
-	ErrKeyringRollback    = errors.New("the store shows an older keyring than was seen before")                                                                                  // Integrity
-	ErrFormatDowngrade    = errors.New("the vault's format is older than was seen before")                                                                                       // Integrity
-	ErrEpochDowngrade     = errors.New("an entry is sealed with keys that were withdrawn")                                                                                       // Integrity
-	ErrInvalidEntry       = errors.New("an authentic entry makes no sense")                                                                                                      // Integrity
-	ErrDeviceCloned       = errors.New("the log has entries of this device that it did not make; it goes on under a new name")                                                   // none: handled
-	ErrStoreContract      = errors.New("the store does not keep its contract")                                                                                                   // Other
-	ErrNotTrusted         = errors.New("this machine has never seen this vault; if you know it to be yours, say --trust-first-use once")                                         // Permission
-	ErrViolation          = errors.New("the vault is read-only since the store was caught lying; see megafs vault accept")                                                       // ReadOnly
-	ErrLimit              = errors.New("an object is longer than its kind can be")                                                                                               // Integrity, with ErrTampered
-	ErrUnsupported        = errors.New("made by a newer megafs; update this one")                                                                                                // NotSupported
-	ErrSnapshotDivergence = errors.New("a snapshot is not what the log says")                                                                                                    // Integrity
+	ErrTampered           = errors.New("sealed bytes do not verify")                                                                                                                                           // Integrity
+	ErrMissing            = errors.New("an object that is referred to is missing")                                                                                                                             // Integrity
+	ErrGap                = errors.New("the log has a gap")                                                                                                                                                    // Integrity
+	ErrRollback           = errors.New("the store shows an older state than was seen before")                                                                                                                  // Integrity
+	ErrFork               = errors.New("the store shows another history than was seen before")                                                                                                                 // Integrity
+	ErrVaultReplaced      = errors.New("another vault lies where this one was")                                                                                                                                // Integrity
+	ErrVaultMissing       = errors.New("there is no vault here; look whether the folder or bucket is the right one and its disk is mounted, or make one with megafs vault init")                               // NotExist
+	ErrKeyringTampered    = errors.New("the keyring was tampered with or is damaged")                                                                                                                          // Integrity
+	ErrKeyringRollback    = errors.New("the store shows an older keyring than was seen before")                                                                                                                // Integrity
+	ErrFormatDowngrade    = errors.New("the vault's format is older than was seen before")                                                                                                                     // Integrity
+	ErrEpochDowngrade     = errors.New("an entry is sealed with keys that were withdrawn")                                                                                                                     // Integrity
+	ErrInvalidEntry       = errors.New("an authentic entry makes no sense")                                                                                                                                    // Integrity
+	ErrDeviceCloned       = errors.New("the log has entries of this device that it did not make; it goes on under a new name")                                                                                 // none: handled
+	ErrStoreContract      = errors.New("the store does not keep its contract")                                                                                                                                 // Other
+	ErrNotTrusted         = errors.New("this machine has never seen this vault; if you know it to be yours, say --trust-first-use once, or --invite with what megafs vault head prints on a machine that has") // Permission
+	ErrViolation          = errors.New("the vault is read-only since the store was caught lying; see megafs vault accept")                                                                                     // ReadOnly
+	ErrLimit              = errors.New("an object is longer than its kind can be")                                                                                                                             // Integrity, with ErrTampered
+	ErrUnsupported        = errors.New("made by a newer megafs; update this one")                                                                                                                              // NotSupported
+	ErrSnapshotDivergence = errors.New("a snapshot is not what the log says")                                                                                                                                  // Integrity
 )
 
 // errRotated says that other keys are in force than this process has.

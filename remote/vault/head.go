@@ -186,7 +186,7 @@ func (v *Vault) reached(w *walker) error {
 		t.Own, v.dirty, now = l, true, true
 	}
 	if w.at.Seq > t.Head.Seq {
-		t.Head, t.Snap, v.dirty = w.at, w.snap, true
+		t.Head, t.HeadTime, t.Snap, v.dirty = w.at, w.made, w.snap, true
 	}
 	if t.Pending != nil && t.Head.Seq >= t.Pending.Last {
 		t.Pending, v.dirty = nil, true // other entries lie where they would

@@ -24,8 +24,9 @@ type trust struct {
 	Vault       crypto.VaultID  `json:"vault"`
 	Fingerprint [32]byte        `json:"fingerprint"`
 	Keyring     link            `json:"keyring"`
-	Head        link            `json:"head"` // the newest entry that was verified
-	Snap        link            `json:"snap"` // the newest snapshot announced up to Head
+	Head        link            `json:"head"`                // the newest entry that was verified
+	HeadTime    int64           `json:"head_time,omitempty"` // when its maker says that it was made
+	Snap        link            `json:"snap"`                // the newest snapshot announced up to Head
 	Device      remote.DeviceID `json:"device"`
 	Number      uint32          `json:"number"` // this device's; 0: none yet
 	Own         link            `json:"own"`    // this device's newest entry: its number among them, its hash

@@ -21,7 +21,8 @@ import (
 type Options struct {
 	StateDir      string // where this machine remembers the vault; precious
 	Keyring       *crypto.Keyring
-	TrustFirstUse bool // accept a vault this state folder has never seen
+	TrustFirstUse bool   // accept a vault this state folder has never seen
+	Invite        *Token // for such a vault: what it must have; nil: whatever is there
 	ReadOnly      bool
 	VerifyCommits bool // read each entry back before a commit counts
 	Clock         func() time.Time
@@ -82,7 +83,8 @@ func (v *Vault) fresh() *trust {
 	return t
 }
 
-// Open opens a vault whose keyring is unlocked. It compares the keyring with what this machine remembers and asks the store nothing.
+// Open opens a vault whose keyring is unlocked. It compares the keyring with what this machine remembers and asks the store nothing, except for
+// what an invitation names.
 func Open(ctx context.Context, s blob.Store, o Options) (*Vault, error) {
 	v := newVault(s, o)
 	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
@@ -95,14 +97,19 @@ func Open(ctx context.Context, s blob.Store, o Options) (*Vault, error) {
 			return nil, rerr
 		}
 	}
-	if err != nil && !(o.TrustFirstUse && errors.Is(err, ErrNotTrusted)) {
+	if err != nil && !((o.TrustFirstUse || o.Invite != nil) && errors.Is(err, ErrNotTrusted)) {
 		return nil, err
 	}
 	if t == nil {
-		if !o.TrustFirstUse {
+		if !o.TrustFirstUse && o.Invite == nil {
 			return nil, remote.E("open vault", "", remote.Permission, ErrNotTrusted)
 		}
 		t, v.novice = v.fresh(), true
+		if o.Invite != nil {
+			if t.Head, err = v.admit(ctx, *o.Invite); err != nil {
+				return nil, err
+			}
+		}
 		if err := t.save(o.StateDir, v.keys); err != nil {
 			return nil, err
 		}
@@ -130,6 +137,7 @@ type Info struct {
 	Epoch     uint32    `json:"epoch"`
 	Slots     []string  `json:"slots"`
 	Head      uint64    `json:"head"`
+	HeadTime  time.Time `json:"head_time,omitzero"` // when that was made, by its maker's clock
 	HeadHash  string    `json:"head_hash"`
 	Snapshot  uint64    `json:"snapshot"`
 	Device    string    `json:"device"`
@@ -146,6 +154,9 @@ func (v *Vault) Info() Info {
 		Vault: fmt.Sprintf("%x", vid[:]), Created: v.keyring().Created(), Keyring: v.keyring().Generation(), Epoch: v.keys.Epoch(),
 		Head: v.trust.Head.Seq, HeadHash: fmt.Sprintf("%x", v.trust.Head.Hash[:]), Snapshot: v.snap.Seq,
 		Device: fmt.Sprintf("%x", v.trust.Device[:]), DeviceNo: v.trust.Number, Violation: v.trust.Violation,
+	}
+	if t := v.trust.HeadTime; t != 0 {
+		i.HeadTime = time.Unix(0, t).UTC()
 	}
 	for _, s := range v.keyring().Slots() {
 		i.Slots = append(i.Slots, s.Type.String())
@@ -224,7 +235,7 @@ func (v *Vault) Accept() error {
 	}
 	v.trust.Accepted = append(v.trust.Accepted, v.o.Clock().UTC().Format(time.RFC3339)+" "+v.trust.Violation)
 	v.trust.Violation = ""
-	v.trust.Head = link{0, genesis(v.keys.Vault())}
+	v.trust.Head, v.trust.HeadTime = link{0, genesis(v.keys.Vault())}, 0
 	v.trust.Snap, v.trust.Own, v.trust.Pending = link{}, link{}, nil
 	rand.Read(v.trust.Device[:])
 	v.trust.Number = 0

@@ -57,6 +57,7 @@ func (v *Vault) entries(ctx context.Context, seq uint64) (next func() fetched, s
 type walker struct {
 	v       *Vault
 	at      link                     // the entry it stands on
+	made    int64                    // when that was made; 0: it began there
 	devices map[remote.DeviceID]link // each device's newest entry, as far as seen
 	end     link                     // the newest entry that ends a batch, as far as seen
 	batch   []remote.Op              // the parts so far
@@ -107,7 +108,7 @@ func (w *walker) step(ctx context.Context, sealed []byte) (e *entry, b *remote.B
 		return nil, nil, err
 	}
 	w.devices[e.device] = link{e.dev.Seq, e.hash}
-	w.at = link{seq, e.hash}
+	w.at, w.made = link{seq, e.hash}, e.time
 	if e.keyring.Seq > w.named.Seq {
 		w.named = e.keyring
 	}
