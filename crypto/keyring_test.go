@@ -528,7 +528,7 @@ func TestKDFFullCost(t *testing.T) {
 	}
 }
 
-func TestVersionsAndFeatures(t *testing.T) {
+func TestP4_V49VersionsAndFeatures(t *testing.T) {
 	object, _, r := testKeyring(t)
 	for _, v := range []struct {
 		at, value int

@@ -369,13 +369,31 @@ func TestIDsAreFresh(t *testing.T) {
 	if idA == idB || bytes.Equal(a[48:], b[48:]) {
 		t.Error("sealing twice gave the same object")
 	}
-	// A random source that repeats itself: other content, other id.
+}
+
+// TestP4_V66StuckRandom: a random source that repeats itself. Other content, or another class, gets another id, and with it another key; the same content gets the same object.
+func TestP4_V66StuckRandom(t *testing.T) {
+	k := testKeys(1)
 	o := k.first().object(ClassLog)
 	if o.newID(ClassLog, [32]byte{}, []byte("a")) == o.newID(ClassLog, [32]byte{}, []byte("b")) {
 		t.Error("the id does not depend on the content")
 	}
 	if o.newID(ClassLog, [32]byte{}, []byte("a")) == o.newID(ClassGC, [32]byte{}, []byte("a")) {
 		t.Error("the id does not depend on the class")
+	}
+	if o.newID(ClassLog, [32]byte{}, []byte("a")) != o.newID(ClassLog, [32]byte{}, []byte("a")) {
+		t.Error("the id depends on more")
+	}
+	seen := map[string][]byte{} // key and nonce of a first chunk, to the content that was sealed with them
+	for _, content := range [][]byte{make([]byte, ChunkSize), bytes.Repeat([]byte{1}, ChunkSize), bytes.Repeat([]byte{1}, 2*ChunkSize), append(make([]byte, ChunkSize-1), 1)} {
+		h := header{class: ClassContent, last: ChunkSize - 1, epoch: 1, chunks: uint32(len(content) / ChunkSize)}
+		h.id = k.first().object(ClassContent).newID(ClassContent, [32]byte{}, content)
+		c, _ := newChunkCipher(k.first().class[ClassContent][:], &h, nil)
+		sealed := string(c.seal(nil, make([]byte, ChunkSize), 0)) // what is the same under one key and nonce only
+		if other, ok := seen[sealed]; ok && !bytes.Equal(other, content) {
+			t.Error("two contents under one key and nonce")
+		}
+		seen[sealed] = content
 	}
 }
 

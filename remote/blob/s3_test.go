@@ -99,18 +99,6 @@ func TestS3RetryAfter(t *testing.T) {
 	}
 }
 
-// TestS3Redirect: credentials go to no other host than the one that was named.
-func TestS3Redirect(t *testing.T) {
-	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("followed") }))
-	defer other.Close()
-	s := fake(t, func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
-	})
-	if _, err := s.Get(ctx, "a", 1); err == nil {
-		t.Error("no error")
-	}
-}
-
 // TestParseS3 takes what is a place in a bucket, and nothing else.
 func TestParseS3(t *testing.T) {
 	for _, u := range []string{"s3://h/b", "s3://h:9/b/p/q?region=r", "s3://[::1]:9/b/x?path-style=true", "s3://h/b?ca=/f"} {

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"megafs/remote"
+	"megafs/remote/blob"
 	"megafs/remote/wire"
 )
 
@@ -66,6 +67,9 @@ func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry
 	v.mu.Unlock()
 	if !current {
 		return base, remote.E("commit", "", remote.Conflict, nil)
+	}
+	if err := v.probe(ctx); err != nil {
+		return base, err
 	}
 	// Nothing is built on an entry that the store does not have as it was.
 	switch err := v.stands(ctx, at); {
@@ -145,6 +149,28 @@ func (v *Vault) writable(op string) error {
 		return remote.E(op, "", remote.ReadOnly, errors.Join(ErrViolation, errors.New(v.trust.Violation)))
 	}
 	return nil
+}
+
+// probe looks, before this machine's first commit, whether the store refuses what is there already: one that does not would let machines overwrite each other's commits. Who moved the vault to such
+// a store after it was made finds out here. Called with commitMu held.
+func (v *Vault) probe(ctx context.Context) error {
+	v.mu.Lock()
+	probed := v.trust.Probed
+	v.mu.Unlock()
+	if probed {
+		return nil
+	}
+	err := blob.Probe(ctx, v.store)
+	if errors.Is(err, blob.ErrStoreContract) {
+		return remote.E("commit", "", remote.ReadOnly, errors.Join(ErrStoreContract, err, errors.New("nothing is written there, since another machine's changes could be lost; copy the vault to a store that keeps it")))
+	}
+	if err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.trust.Probed = true
+	return v.save()
 }
 
 // contractTries is how often a name that is taken and empty is tried.

@@ -44,7 +44,7 @@ func Create(ctx context.Context, s blob.Store, stateDir string, pass crypto.Secr
 	if err := writeSynced(keyringCopy(stateDir), object); err != nil {
 		return nil, none, err
 	}
-	v.trust.Number = 1
+	v.trust.Number, v.trust.Probed = 1, true
 	now := remote.TimeOf(v.o.Clock())
 	root := remote.Attr{Type: remote.Dir, Mode: 0o755, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Atime: now, Mtime: now, Ctime: now, Btime: now}
 	_, err = v.Commit(ctx, remote.Position{}, []remote.Op{

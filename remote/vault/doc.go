@@ -102,6 +102,9 @@
 // its history; the next load then begins anew. A machine whose tree is lost is told a state as new as what it remembers, or none. Nothing that may
 // just be slow is held against a store: what must be there and is not is asked for again for a third of a second.
 //
+// Before its first commit a machine asks the store whether it keeps its contract (blob.Probe), and remembers that it does. Where names can be taken twice it commits nothing: there is no
+// mode for one writer alone, which another machine would have to know of.
+//
 // Entries in this device's name that were not sent from here are a copy's of the state folder. The device then takes a new name, and commits nothing
 // until it is registered anew, for the copy makes the same inode numbers.
 //

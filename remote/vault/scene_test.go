@@ -73,7 +73,7 @@ func newScene(t testing.TB, on kind) *scene {
 	s.head = pos
 	s.know[headMachine] = knows()
 	s.know[treeless] = knowledge{*v.trust, v.keyring(), remote.Position{}}
-	first.Number = 8 // or it would not even try to commit
+	first.Number, first.Probed = 8, true // or it would not even try to commit
 	first.Keyring = link{next.Generation(), next.Hash()}
 	s.know[freshMachine] = knowledge{first, next, remote.Position{}}
 	m, _ := w.load(v, remote.Position{})

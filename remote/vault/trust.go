@@ -31,6 +31,7 @@ type trust struct {
 	Number      uint32          `json:"number"` // this device's; 0: none yet
 	Own         link            `json:"own"`    // this device's newest entry: its number among them, its hash
 	Pending     *pending        `json:"pending,omitempty"`
+	Probed      bool            `json:"probed,omitempty"`    // the store was seen to keep its contract
 	Violation   string          `json:"violation,omitempty"` // why the vault is read-only
 	Accepted    []string        `json:"accepted,omitempty"`  // violations somebody accepted
 }

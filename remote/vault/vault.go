@@ -238,7 +238,7 @@ func (v *Vault) Accept() error {
 	v.trust.Head, v.trust.HeadTime = link{0, genesis(v.keys.Vault())}, 0
 	v.trust.Snap, v.trust.Own, v.trust.Pending = link{}, link{}, nil
 	rand.Read(v.trust.Device[:])
-	v.trust.Number = 0
+	v.trust.Number, v.trust.Probed = 0, false
 	v.head, v.snap, v.stood, v.gapSeen = v.trust.Head, link{}, link{}, false
 	v.end, v.devices, v.marks = v.head, map[remote.DeviceID]link{}, marks{}
 	return v.save()
