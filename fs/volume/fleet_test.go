@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"megafs/crypto"
+	"megafs/fs/tree"
 	"megafs/remote"
 	"megafs/remote/blob"
 	"megafs/remote/vault"
@@ -39,6 +40,8 @@ type squadron struct {
 	store blob.Store
 	ring  *crypto.Keyring
 	all   []*sailor
+
+	removed, cut int // objects and log entries that were collected
 }
 
 func newSquadron(t *testing.T, seed uint64, n int) *squadron {
@@ -185,6 +188,23 @@ func (s *sailor) act() {
 	}
 }
 
+// collect is what a mount does in the background, with nothing kept of the past. What cannot be done just now is no failure; damage is.
+func (q *squadron) collect(s *sailor, grace time.Duration) {
+	s.t.Helper()
+	c, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	r, err := s.va.Collect(c, vault.GCOptions{
+		Grace: grace, Hold: s.Objects, Turn: s.Turn,
+		Replica: func() (vault.Replica, error) { return tree.Open(tree.Options{Memory: 8 << 20}) },
+	})
+	s.f.say("%s collects, grace %v: %d given up, %d removed, %d entries cut: %v", s.name, grace, r.Marked, r.Removed, r.LogPruned, err)
+	if remote.Is(err, remote.Integrity) {
+		s.t.Fatalf("%s collects: %v\n%s", s.name, err, s.f.told())
+	}
+	q.removed += r.Removed
+	q.cut += int(r.LogPruned)
+}
+
 // settle mends all that is broken, lets all machines send and hear everything, and compares them.
 func (q *squadron) settle() {
 	q.t.Helper()
@@ -259,7 +279,7 @@ func (l *lister) Apply(b remote.Batch) error {
 }
 
 // TestP2Fleet lets two to four machines with one vault do random things at once, each over a way to the store that is slow, fails, breaks off in the midst,
-// loses answers, repeats requests and goes away, and is killed, loses its power or its tree index, and comes back. In the end all see the same tree, a new
+// loses answers, repeats requests and goes away, and is killed, loses its power or its tree index, and comes back, snapshots and collects garbage. In the end all see the same tree, a new
 // machine too; every byte is somewhere that was written and not removed by a machine which saw it; nobody took anything for an attack, and verification finds no
 // damage. MEGAFS_FLEET_SECONDS sets how long, MEGAFS_FLEET_SEEDS how many runs, MEGAFS_FLEET_SEED repeats one, as far as time lets it.
 func TestP2Fleet(t *testing.T) {
@@ -338,6 +358,17 @@ func fleetRun(t *testing.T, seed uint64) {
 			s.back(q)
 		case k == 17 && r.IntN(4) == 0:
 			q.settle()
+			if r.IntN(2) == 0 {
+				// All have sent all, so what nobody refers to may go at once.
+				q.collect(s, 0)
+				q.settle()
+			}
+		case k == 18:
+			// What waits elsewhere may share what is given up here; that it is not removed before is what the grace is for.
+			q.collect(s, time.Hour)
+		case k == 19:
+			q.say("%s asks for a snapshot", s.name)
+			s.Snapshot()
 		default:
 			s.act()
 		}
@@ -346,8 +377,15 @@ func fleetRun(t *testing.T, seed uint64) {
 		}
 	}
 	q.settle()
+	for _, s := range q.all[:2] {
+		s.Snapshot()
+		q.settle()
+	}
+	q.collect(q.all[0], 0)
+	q.settle()
 	q.join("new", t.TempDir())
 	q.settle()
+	t.Logf("%d objects and %d entries were collected", q.removed, q.cut)
 	last := q.all[len(q.all)-1]
 	if _, err := last.va.Verify(ctx, last.tree.Referenced, func(d vault.Damage) { t.Error(d) }); err != nil {
 		t.Error(err)
