@@ -16,6 +16,7 @@ var layers = map[string][]string{
 	"remote/blob/blobtest": {"remote", "remote/blob"},
 	"remote/vault":         {"remote", "remote/wire", "remote/blob", "crypto"},
 	"crypto":               {},
+	"crypto/megacrypt":     {},
 	"cache":                {"remote"},
 	"fs/journal":           {"remote"},
 	"fs/tree":              {"remote", "remote/wire", "remote/extent"},
