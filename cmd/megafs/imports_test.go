@@ -15,6 +15,7 @@ var layers = map[string][]string{
 	"remote/blob":          {"remote"},
 	"remote/blob/blobtest": {"remote", "remote/blob"},
 	"remote/vault":         {"remote", "remote/wire", "remote/blob", "crypto"},
+	"remote/megaserver":    {"remote", "remote/blob", "crypto/megacrypt"},
 	"crypto":               {},
 	"crypto/megacrypt":     {},
 	"cache":                {"remote"},
