@@ -242,12 +242,12 @@ func writePackets(t *tx, u userID, after uint64, w *bufio.Writer) (last uint64, 
 	last = after
 	n, size, comma := 0, 0, false
 	err = t.scan(eventKey(u, 0)[:1+userLen], eventKey(u, after+1), true, func(rest, v []byte) error {
-		if n >= maxPackets || size > maxAnswer {
-			return errStop
-		}
 		var p packet
 		if err := json.Unmarshal(v, &p); err != nil {
 			return err
+		}
+		if (n >= maxPackets || size > maxAnswer) && p.Tree == "" { // the halves of a move stay together
+			return errStop
 		}
 		wrote, err := p.write(t, u, w, comma)
 		if err != nil {

@@ -24,11 +24,10 @@ type putElement struct {
 	Thumbs *string         `json:"fa"`
 	Rest   json.RawMessage `json:"cr"`
 
-	made    *node
-	over    *node // the file that it replaces
-	source  *node // that it copies
-	upload  *contentID
-	content *content
+	made   *node
+	over   *node // the file that it replaces
+	source *node // that it copies
+	upload *contentID
 }
 
 type putArgs struct {

@@ -51,7 +51,6 @@ type Server struct {
 	log    *slog.Logger
 	now    func() time.Time
 	secret []byte // under which tickets in URLs are signed
-	salts  []byte
 
 	locks  accountLocks
 	events notifier

@@ -13,9 +13,9 @@ func runShare(c *call, raw []byte) (result, error) {
 	var f struct {
 		Node string `json:"n"`
 		With []struct {
-			User  string `json:"u"`
-			Level *int   `json:"r"`
-			Key   string `json:"k"`
+			User  string     `json:"u"`
+			Level shareLevel `json:"r"`
+			Key   string     `json:"k"`
 		} `json:"s"`
 		Key  string          `json:"ok"`
 		Auth string          `json:"ha"`
@@ -40,7 +40,7 @@ func runShare(c *call, raw []byte) (result, error) {
 	}
 	users := make([]*account, len(f.With))
 	for i, m := range f.With {
-		if m.Level != nil && (*m.Level < 0 || *m.Level > 2) || len(m.Key) > maxKey || !isB64(m.Key) {
+		if len(m.Key) > maxKey || !isB64(m.Key) {
 			return result{}, BadArgs
 		}
 		if m.User == export {
@@ -81,22 +81,37 @@ func runShare(c *call, raw []byte) (result, error) {
 			who = users[i].User
 			others = append(others, `{"u":"`+who+`","m":`+quote(users[i].Email)+`}`)
 		}
-		o.set(who, m.Level, c.t.now.Unix())
+		o.set(who, m.Level.int, c.t.now.Unix())
 		if users[i] != nil {
-			if m.Level == nil {
+			if m.Level.int == nil {
 				err = c.t.remove(inShareKey(who, n.h))
 			} else {
-				err = c.t.store(inShareKey(who, n.h), inShare{Owner: n.owner, Level: *m.Level, Key: m.Key, Made: c.t.now.Unix()})
+				err = c.t.store(inShareKey(who, n.h), inShare{Owner: n.owner, Level: *m.Level.int, Key: m.Key, Made: c.t.now.Unix()})
 			}
 			if err != nil {
 				return result{}, err
 			}
 		}
-		tell = append(tell, told{who, m.Level})
+		tell = append(tell, told{who, m.Level.int})
 		codes = append(codes, "0")
 	}
 	if err := c.storeShare(n, &o, had); err != nil {
 		return result{}, err
+	}
+	if !o.public() && n.link != "" { // the link goes with the share
+		ph := n.link
+		if n, err = c.t.node(n.h); err != nil || n == nil {
+			return result{}, errNode
+		}
+		if err := c.t.unlink(n); err != nil {
+			return result{}, err
+		}
+		if err := c.t.putNode(n); err != nil {
+			return result{}, err
+		}
+		if err := c.linkEvent(n, ph, "d"); err != nil {
+			return result{}, err
+		}
 	}
 	for _, x := range tell {
 		if err := c.shareEvents(n, &o, x.user, x.level); err != nil {
@@ -104,6 +119,31 @@ func runShare(c *call, raw []byte) (result, error) {
 		}
 	}
 	return text(`{"r":[` + strings.Join(codes, ",") + `],"u":[` + strings.Join(others, ",") + `]}`)
+}
+
+// shareLevel is what somebody may do with what is shared. Clients send nothing, or an empty text, to share no more.
+type shareLevel struct{ *int }
+
+func (l *shareLevel) UnmarshalJSON(b []byte) error {
+	s := strings.Trim(string(b), `"`)
+	if s == "" || s == "null" {
+		return nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 || n > 2 {
+		return BadArgs
+	}
+	l.int = &n
+	return nil
+}
+
+func (o *outShare) public() bool {
+	for _, m := range o.With {
+		if m.User == export {
+			return true
+		}
+	}
+	return false
 }
 
 // set notes with whom a folder is shared, or no more.
@@ -214,11 +254,7 @@ func runLink(c *call, raw []byte) (result, error) {
 		if _, err := c.t.load(outShareKey(n.owner, n.h), &o); err != nil {
 			return result{}, err
 		}
-		public := false
-		for _, m := range o.With {
-			public = public || m.User == export
-		}
-		if !public {
+		if !o.public() {
 			return result{}, NoAccess
 		}
 	}
