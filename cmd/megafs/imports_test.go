@@ -14,6 +14,7 @@ var layers = map[string][]string{
 	"remote/remotetest":    {"remote"},
 	"remote/blob":          {"remote"},
 	"remote/blob/blobtest": {"remote", "remote/blob"},
+	"remote/mega":          {"remote", "remote/wire", "crypto/megacrypt"},
 	"remote/vault":         {"remote", "remote/wire", "remote/blob", "crypto"},
 	"remote/megaserver":    {"remote", "remote/blob", "crypto/megacrypt"},
 	"crypto":               {},

@@ -162,6 +162,9 @@ func (v *Volume) Setxattr(ctx context.Context, ino remote.Ino, name string, valu
 			return remote.E("set xattr", obj(ino), remote.NoSpace, nil)
 		}
 	}
+	if err := v.roomForXattr(ino, name, value); err != nil {
+		return err
+	}
 	if list != nil {
 		ops, err := v.aclOps(n, name, list, there, flags&XattrKillSetgid != 0)
 		if err != nil {
@@ -170,6 +173,32 @@ func (v *Volume) Setxattr(ctx context.Context, ino remote.Ino, name string, valu
 		return v.change(ops...)
 	}
 	return v.change(ctimed(n, v.now()), remote.Op{Kind: remote.OpXattr, Ino: ino, Name: name, Value: append([]byte{}, value...)})
+}
+
+// roomForXattr fails when a remote can't keep that many bytes of an inode's extended attributes. The caller holds mu.
+func (v *Volume) roomForXattr(ino remote.Ino, name string, value []byte) error {
+	if v.traits.Xattrs == 0 {
+		return nil
+	}
+	names, err := v.tree.Xattrs(ino)
+	if err != nil {
+		return err
+	}
+	total := len(name) + len(value)
+	for _, n := range names {
+		if n == name {
+			continue
+		}
+		old, err := v.tree.Xattr(ino, n)
+		if err != nil {
+			return err
+		}
+		total += len(n) + len(old)
+	}
+	if total > v.traits.Xattrs {
+		return remote.E("set xattr", obj(ino), remote.NoSpace, nil)
+	}
+	return nil
 }
 
 // Removexattr implements FS.

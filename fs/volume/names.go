@@ -313,6 +313,8 @@ func (v *Volume) Link(ctx context.Context, ino, parent remote.Ino, name string) 
 	switch {
 	case n.Type == remote.Dir:
 		return Stat{}, remote.E("link", obj(ino), remote.Permission, nil)
+	case v.traits.OneName && n.Links > 0:
+		return Stat{}, remote.E("link", obj(ino), remote.Permission, errors.New("this kind of remote knows no hard links"))
 	case n.Links == 0 && !nameable:
 		return Stat{}, remote.E("link", obj(ino), remote.NotExist, nil)
 	case n.Links >= 65000:

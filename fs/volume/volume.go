@@ -60,6 +60,8 @@ type Volume struct {
 	cache *cache.Cache
 	eng   *writeback.Engine
 
+	traits remote.Traits // what the remote can't keep
+
 	mu      sync.Mutex // one change at a time; see doc.go
 	nextNo  uint64     // the last inode number's counter
 	device  uint32
@@ -90,6 +92,8 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	o.defaults()
 	v := &Volume{o: o, writing: map[remote.Ino]int{}, nameable: map[remote.Ino]bool{}}
 	v.sink = &sink{v: v}
+	v.traits = remote.TraitsOf(o.Remote)
+	v.o.ReadOnly = o.ReadOnly || v.traits.ReadOnly
 	defer func() {
 		if err != nil {
 			v.closeAll()

@@ -20,20 +20,28 @@ type Planned struct {
 	Ops    []remote.Op // attributes, xattrs, cuts, holes, shared extents
 	Stored []Want      // go to objects
 	Inline []Want      // go into the log itself
+	Whole  []Want      // are whole files, for a remote that knows nothing smaller
 	Names  []remote.Op // links and unlinks, after everything else
 
 	alone map[remote.ObjectID]bool
+	whole bool
 }
 
 // Empty reports whether there is nothing to commit.
 func (p *Planned) Empty() bool {
-	return len(p.Ops)+len(p.Stored)+len(p.Inline)+len(p.Names) == 0
+	return len(p.Ops)+len(p.Stored)+len(p.Inline)+len(p.Whole)+len(p.Names) == 0
 }
 
 // Plan tells a generation as the fewest Ops that make the base like it. It is pure: equal generations give equal plans.
 // Content of alone can't be shared: nothing that the remote has refers to it any more. It is stored anew.
 func Plan(g *tree.Generation, alone map[remote.ObjectID]bool) *Planned {
-	p := &Planned{alone: alone}
+	return plan(g, &Planned{alone: alone})
+}
+
+// PlanWhole is Plan for a remote that stores a file's content as a whole: what changed in part is stored from beginning to end.
+func PlanWhole(g *tree.Generation) *Planned { return plan(g, &Planned{whole: true}) }
+
+func plan(g *tree.Generation, p *Planned) *Planned {
 	for i := range g.Inodes {
 		p.inode(&g.Inodes[i])
 	}
@@ -64,9 +72,35 @@ func (p *Planned) inode(i *tree.Inode) {
 			p.Ops = append(p.Ops, remote.Op{Kind: remote.OpXattr, Ino: i.Ino, Name: x.Name, Value: x.Now})
 		}
 	}
-	if i.Body != nil {
+	switch {
+	case p.whole:
+		p.file(i)
+	case i.Body != nil:
 		p.body(i)
 	}
+}
+
+// file plans a file's content as a whole, if any of it changed.
+func (p *Planned) file(i *tree.Inode) {
+	n := i.Now
+	if n == nil {
+		n = i.Was
+	}
+	size := i.Size()
+	if n.Type != remote.File || size == 0 {
+		return
+	}
+	changed := i.Was == nil || i.Was.Size != size
+	if b := i.Body; b != nil {
+		changed = changed || b.Cut < size || len(b.Runs) > 0 && b.Runs[0].Off < size
+	}
+	if !changed {
+		return
+	}
+	if i.Now == nil || i.Was != nil && i.Now.Attr == i.Was.Attr {
+		p.Ops = append(p.Ops, remote.Op{Kind: remote.OpNode, Ino: i.Ino, Attr: n.Attr}) // whoever stores it wants its attributes too
+	}
+	p.Whole = append(p.Whole, Want{i.Ino, 0, size})
 }
 
 // body plans a file's content: first what went, then holes and what is shared, then what is to be stored.

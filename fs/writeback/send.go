@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"megafs/fs/journal"
 	"megafs/fs/tree"
@@ -30,9 +33,15 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 	if err := e.lookAlone(); err != nil {
 		return err
 	}
-	p := Plan(g, e.alone)
+	whole, _ := e.o.Remote.(remote.WholeFiles)
+	var p *Planned
+	if whole != nil {
+		p = PlanWhole(g)
+	} else {
+		p = Plan(g, e.alone)
+	}
 	var total int64
-	for _, w := range p.Stored {
+	for _, w := range append(p.Stored[:len(p.Stored):len(p.Stored)], p.Whole...) {
 		total += int64(w.Len)
 	}
 	e.set(func() { e.state.Uploading = total })
@@ -65,6 +74,13 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 		}
 		e.set(func() { e.state.Sent += int64(bytes) })
 		rest = rest[n:]
+	}
+	if len(p.Whole) > 0 {
+		stored, err := e.storeFiles(ctx, whole, p.Whole)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, stored...)
 	}
 	ops = append(ops, p.Names...)
 	base := e.o.Tree.Position()
@@ -125,6 +141,65 @@ func (e *Engine) lookAlone() error {
 	}
 	e.alone, e.resets = alone, n
 	return nil
+}
+
+// filesAtOnce is how many whole files are on their way at a time.
+const filesAtOnce = 8
+
+// storeFiles uploads whole files, and says where their content is. One that can't be read does not stop the others that are under way.
+func (e *Engine) storeFiles(ctx context.Context, r remote.WholeFiles, wants []Want) ([]remote.Op, error) {
+	defer e.ask()()
+	refs := make([][]remote.Ref, len(wants))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(filesAtOnce)
+	for i, w := range wants {
+		g.Go(func() error {
+			var blamed error
+			var mu sync.Mutex
+			got, err := r.StoreFile(gctx, w.Len, func(ctx context.Context, off uint64, dst []byte) error {
+				e.pulse.Add(1)
+				err := e.read(ctx, w, off, dst)
+				if err != nil {
+					mu.Lock()
+					blamed = e.blame(ctx, w.Ino, err)
+					mu.Unlock()
+				}
+				return err
+			}, func(ref remote.Ref, sealed []byte) {
+				e.pulse.Add(1)
+				e.set(func() { e.taken++ })
+				if e.o.Stored != nil {
+					e.o.Stored(ref, sealed)
+				}
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil && blamed != nil {
+				return blamed
+			}
+			if err == nil {
+				e.set(func() { e.state.Sent += int64(w.Len) })
+			}
+			refs[i] = got
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var ops []remote.Op
+	for i, w := range wants {
+		off := uint64(0)
+		for _, ref := range refs[i] {
+			n := min(w.Len-off, remote.MaxContent)
+			ops = append(ops, remote.Op{Kind: remote.OpExtent, Ino: w.Ino, Extent: remote.Extent{Off: off, Len: n, Ref: ref}})
+			off += n
+		}
+		if off != w.Len {
+			return nil, remote.E("store", fmt.Sprintf("inode %d", w.Ino), remote.Other, errors.New("not all of the file was stored"))
+		}
+	}
+	return ops, nil
 }
 
 // store uploads content that a plan wants.

@@ -1,0 +1,261 @@
+package mega
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/url"
+
+	"megafs/crypto/megacrypt"
+	"megafs/remote"
+	"megafs/remote/wire"
+)
+
+// opsAtOnce is how many Ops of a tree go to a sink in one batch.
+const opsAtOnce = 10_000
+
+// Load implements remote.Remote. While the server was asked and said that nothing happened, and a request waits there for news, no other is made.
+func (r *Remote) Load(ctx context.Context, from remote.Position, sink remote.Sink) (remote.Position, error) {
+	if err := r.take(ctx, "load"); err != nil {
+		return from, err
+	}
+	defer r.leave()
+	if r.x.meta.sn == "" {
+		if err := r.readAll(ctx); err != nil {
+			return from, err
+		}
+	}
+	pos, err := r.tell(from, sink)
+	if err != nil {
+		return pos, err
+	}
+	for {
+		more, err := r.poll(ctx)
+		if err != nil {
+			return pos, err
+		}
+		if p, err := r.tell(pos, sink); err != nil {
+			return p, err
+		} else {
+			pos = p
+		}
+		if !more {
+			return pos, nil
+		}
+	}
+}
+
+// tell hands a sink what it does not have of the index.
+func (r *Remote) tell(pos remote.Position, sink remote.Sink) (remote.Position, error) {
+	now := r.x.meta.position()
+	if pos == now {
+		return pos, nil
+	}
+	if pos.Hash != now.Hash || pos.Seq == 0 || pos.Seq > now.Seq || pos.Seq+1 < r.x.meta.batch {
+		return r.tellAll(pos, sink)
+	}
+	for seq := pos.Seq + 1; seq <= now.Seq; seq++ {
+		ops, own, err := r.x.batch(seq)
+		if err != nil {
+			return r.tellAll(pos, sink)
+		}
+		b := remote.Batch{Pos: remote.Position{Seq: seq, Hash: now.Hash}, Ops: ops}
+		if own {
+			b.Device = r.id
+		}
+		if err := sink.Apply(b); err != nil {
+			return pos, err
+		}
+		pos = b.Pos
+	}
+	return pos, nil
+}
+
+// tellAll hands a sink the whole tree. Folders come before what is in them.
+func (r *Remote) tellAll(pos remote.Position, sink remote.Sink) (remote.Position, error) {
+	if err := sink.Reset(); err != nil {
+		return pos, err
+	}
+	pos = remote.Position{}
+	root, err := r.rootOp()
+	if err != nil {
+		return pos, err
+	}
+	ops := []remote.Op{root}
+	rest := []*node{{handle: r.x.meta.root, ino: remote.Root}}
+	for len(rest) > 0 {
+		dir := rest[len(rest)-1]
+		rest = rest[:len(rest)-1]
+		err := r.x.scan(kstr(keyChild, dir.handle), func(name, v []byte) error {
+			n, err := r.x.node(string(v))
+			if err != nil {
+				return err
+			}
+			if n == nil {
+				return errIndex
+			}
+			ops = append(ops, r.differ(nil, n)...)
+			ops = append(ops, remote.Op{Kind: remote.OpLink, Parent: dir.ino, Name: string(name), Ino: n.ino})
+			if n.folder {
+				rest = append(rest, &node{handle: n.handle, ino: n.ino})
+			}
+			if len(ops) >= opsAtOnce {
+				err = sink.Apply(remote.Batch{Ops: ops})
+				ops = nil
+			}
+			return err
+		})
+		if err != nil {
+			return pos, err
+		}
+	}
+	now := r.x.meta.position()
+	if err := sink.Apply(remote.Batch{Pos: now, Ops: ops}); err != nil {
+		return pos, err
+	}
+	return now, nil
+}
+
+// rootOp states the root. The server keeps no attributes of an account's root, so this machine does.
+func (r *Remote) rootOp() (remote.Op, error) {
+	op := remote.Op{Kind: remote.OpNode, Ino: remote.Root}
+	root, err := r.x.node(r.x.meta.root)
+	if err != nil {
+		return op, err
+	}
+	if root == nil {
+		return op, errIndex
+	}
+	b, err := r.x.get(rootKey)
+	if err != nil {
+		return op, err
+	}
+	if b != nil {
+		if op.Attr, _, err = wire.DecodeAttr(b); err == nil && op.Attr.Type == remote.Dir {
+			return op, nil
+		}
+	}
+	op.Attr, _, _ = root.attr(r.o.Owner)
+	op.Attr.Mode = r.o.Owner.Dir
+	return op, nil
+}
+
+var rootKey = []byte{keyMeta, 'r'}
+
+// poll asks once for what happened, if anything may have. more says that there may be more.
+func (r *Remote) poll(ctx context.Context) (more bool, err error) {
+	if !r.news.there.Load() {
+		return false, nil
+	}
+	var e *events
+	q := url.Values{"sn": {r.x.meta.sn}}
+	err = r.api.repeat(ctx, "ask for events", "sc", r.api.query(q), nil, func(body io.Reader) error {
+		e, err = readEvents(body)
+		return err
+	})
+	switch {
+	case isCode(err, codeTooMany):
+		// The server does not have all events since any more.
+		return true, r.readAll(ctx)
+	case err != nil:
+		return false, err
+	}
+	if e.wait != "" && len(e.packets) == 0 {
+		u, err := r.api.allowed(e.wait)
+		if err != nil {
+			return false, err
+		}
+		r.news.await(u)
+		return false, nil
+	}
+	if _, err := megacrypt.DecodeExact(e.sn, 8); err != nil {
+		return false, remote.E("ask for events", "", remote.Integrity, errors.New("the server does not say where it is in its events"))
+	}
+	if e.sn == r.x.meta.sn {
+		return false, nil
+	}
+	for rest := e.packets; ; {
+		n := len(rest)
+		if n > 1 && r.intends() {
+			n = 1 // what was made here is no change of others', which would have to be merged
+		}
+		c := r.begin()
+		if err := c.apply(rest[:n]); err != nil {
+			return false, err
+		}
+		if rest = rest[n:]; len(rest) == 0 {
+			c.meta.sn = e.sn
+		}
+		if err := r.commitChange(c); err != nil {
+			return false, err
+		}
+		if len(rest) == 0 {
+			return true, nil
+		}
+	}
+}
+
+// intends reports whether nodes were asked for of which no answer came.
+func (r *Remote) intends() bool {
+	found := errors.New("found")
+	return r.x.scan([]byte{keyIntent}, func(_, _ []byte) error { return found }) == found
+}
+
+// commitChange makes a change durable, as the next batch if it says anything.
+func (r *Remote) commitChange(c *change) error {
+	ops, err := c.finish()
+	if err != nil {
+		return err
+	}
+	for i := range ops {
+		if err := wire.Check(&ops[i]); err != nil {
+			return err
+		}
+	}
+	if len(ops) > 0 {
+		r.x.addBatch(c.w, &c.meta, c.own, ops)
+	}
+	return r.x.commit(c.w, c.meta)
+}
+
+// readAll reads the whole tree from the server. Known nodes keep their inodes.
+func (r *Remote) readAll(ctx context.Context) error {
+	st := &staging{r: r, meta: r.x.meta}
+	if err := st.clear(); err != nil {
+		return err
+	}
+	body, err := json.Marshal([]command{{"a": "f", "c": 1, "r": 1}})
+	if err != nil {
+		return err
+	}
+	if r.api.meter.Request != nil {
+		r.api.meter.Request("f")
+	}
+	t := &treeSink{}
+	err = r.api.repeat(ctx, "read the tree", "cs", r.api.query(nil), body, func(body io.Reader) error {
+		if err := st.clear(); err != nil {
+			return err
+		}
+		*t = treeSink{node: st.node}
+		return readTree(body, t)
+	})
+	if err != nil {
+		return err
+	}
+	if st.meta.root == "" {
+		return remote.E("read the tree", "", remote.Integrity, errors.New("it has no root"))
+	}
+	if err := st.flush(); err != nil {
+		return err
+	}
+	st.meta.sn = t.sn
+	defer st.clear()
+	if err := st.adopt(); err != nil {
+		return err
+	}
+	if st.hidden+t.bad > 0 {
+		r.o.Log.Warn("some of what the server lists is no part of the tree, and is not shown", "nodes", st.hidden+t.bad)
+	}
+	return nil
+}

@@ -1,0 +1,328 @@
+package mega
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+
+	"megafs/crypto/megacrypt"
+	"megafs/remote"
+)
+
+// Limits of what the server says.
+const (
+	maxTree   = 8 << 30   // bytes of the whole tree
+	maxString = 256 << 10 // bytes of one string
+	maxDepth  = 64
+	maxNodes  = 50_000_000
+	maxParts  = 64 // of a node's keys
+)
+
+// guard reads JSON, and fails where a string is too long or brackets nest too deep, before a parser collects it.
+type guard struct {
+	r      io.Reader
+	left   int64
+	length int
+	depth  int
+	quoted bool
+	escape bool
+}
+
+var errTooMuch = remote.E("read the server's answer", "", remote.Integrity, errors.New("it goes beyond all limits"))
+
+func newGuard(r io.Reader, most int64) *guard { return &guard{r: r, left: most} }
+
+// Read implements io.Reader.
+func (g *guard) Read(b []byte) (int, error) {
+	n, err := g.r.Read(b)
+	if g.left -= int64(n); g.left < 0 {
+		return 0, errTooMuch
+	}
+	for _, c := range b[:n] {
+		switch {
+		case g.quoted:
+			if g.length++; g.length > maxString {
+				return 0, errTooMuch
+			}
+			switch {
+			case g.escape:
+				g.escape = false
+			case c == '\\':
+				g.escape = true
+			case c == '"':
+				g.quoted = false
+			}
+		case c == '"':
+			g.quoted, g.length = true, 0
+		case c == '{' || c == '[':
+			if g.depth++; g.depth > maxDepth {
+				return 0, errTooMuch
+			}
+		case c == '}' || c == ']':
+			g.depth--
+		}
+	}
+	return n, err
+}
+
+// jsonNode is a node as the server tells it.
+type jsonNode struct {
+	H  string      `json:"h"`
+	P  string      `json:"p"`
+	U  string      `json:"u"`
+	A  string      `json:"a"`
+	K  string      `json:"k"`
+	T  *int        `json:"t"`
+	S  json.Number `json:"s"`
+	TS json.Number `json:"ts"`
+	I  *int        `json:"i"`
+}
+
+// Types of nodes.
+const (
+	typeFile    = 0
+	typeFolder  = 1
+	typeRoot    = 2
+	typeVault   = 3
+	typeRubbish = 4
+)
+
+// keys are what opens the keys of an account's nodes: the master key under the user's handle, and shares' keys under their folders'.
+type keys map[string]megacrypt.Key
+
+// node makes a node of what the server says, nil of what is none. One whose key or attributes make no sense has no key.
+func (ks keys) node(j *jsonNode, own string) *node {
+	if !megacrypt.ValidHandle(j.H) || j.T == nil || *j.T != typeFile && *j.T != typeFolder || len(j.A) > megacrypt.MaxAttributes*4/3+4 {
+		return nil
+	}
+	n := &node{handle: j.H, parent: j.P, folder: *j.T == typeFolder, attrs: j.A, object: nodeObject(j.H)}
+	if ts, err := strconv.ParseInt(string(j.TS), 10, 64); err == nil && ts > -maxSeconds && ts < maxSeconds {
+		n.ts = ts
+	}
+	if !n.folder {
+		s, err := strconv.ParseUint(string(j.S), 10, 63)
+		if err != nil {
+			return nil // no size that a file can have
+		}
+		n.size = s
+	}
+	n.key = ks.unwrap(j.K, own, n.folder)
+	if n.key != nil {
+		if _, err := n.attributes(); err != nil {
+			n.key = nil
+		}
+	}
+	return n
+}
+
+// unwrap takes the first key out of a list that is for us, nil if it is not there or not a key to be used.
+func (ks keys) unwrap(list, own string, folder bool) []byte {
+	size := 32
+	if folder {
+		size = 16
+	}
+	if len(list) > maxString {
+		return nil
+	}
+	for i, part := range strings.Split(list, "/") {
+		if i == maxParts {
+			break
+		}
+		owner, wrapped, ok := strings.Cut(part, ":")
+		if !ok {
+			owner, wrapped = own, part
+		}
+		k, ok := ks[owner]
+		if !ok {
+			continue
+		}
+		b, err := megacrypt.DecodeExact(wrapped, size)
+		if err != nil {
+			continue // of another kind, such as RSA, which is for others
+		}
+		b, err = k.Unwrap(b)
+		if err == nil && folder {
+			_, err = megacrypt.ParseFolderKey(b)
+		} else if err == nil {
+			_, err = megacrypt.ParseFileKey(b)
+		}
+		if err == nil {
+			return b
+		}
+	}
+	return nil
+}
+
+// treeSink takes an account's tree as it is read.
+type treeSink struct {
+	node func(*jsonNode) error
+	sn   string
+	bad  int // nodes of another form
+}
+
+// readTree reads the answer to a request for the tree, node by node.
+func readTree(r io.Reader, s *treeSink) error {
+	d := json.NewDecoder(newGuard(r, maxTree))
+	void := func(err error) error {
+		if err == nil || remote.KindOf(err) == remote.Other && !isSyntax(err) {
+			if err == nil {
+				err = errors.New("it has another form")
+			} else {
+				return err // the line
+			}
+		}
+		return remote.E("read the tree", "", remote.Integrity, err)
+	}
+	t, err := d.Token()
+	if n, ok := t.(float64); ok && n < 0 {
+		return fail("read the tree", Code(n))
+	}
+	if t != json.Delim('[') || err != nil {
+		return void(err)
+	}
+	if t, err = d.Token(); err != nil {
+		return void(err)
+	}
+	if n, ok := t.(float64); ok && n < 0 {
+		return fail("read the tree", Code(n))
+	}
+	if t != json.Delim('{') {
+		return void(nil)
+	}
+	count := 0
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return void(err)
+		}
+		switch t {
+		case "f":
+			if t, err := d.Token(); err != nil || t != json.Delim('[') {
+				return void(err)
+			}
+			for d.More() {
+				var n jsonNode
+				var typ *json.UnmarshalTypeError
+				if err := d.Decode(&n); errors.As(err, &typ) || err == nil && n.T == nil {
+					s.bad++
+					continue
+				} else if err != nil {
+					return void(err)
+				}
+				if count++; count > maxNodes {
+					return errTooMuch
+				}
+				if err := s.node(&n); err != nil {
+					return err
+				}
+			}
+			if _, err := d.Token(); err != nil {
+				return void(err)
+			}
+		case "sn":
+			if err := d.Decode(&s.sn); err != nil {
+				return void(err)
+			}
+		default:
+			if err := skip(d); err != nil {
+				return void(err)
+			}
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return void(err)
+	}
+	if _, err := megacrypt.DecodeExact(s.sn, 8); err != nil {
+		return remote.E("read the tree", "", remote.Integrity, errors.New("the server does not say where its events begin"))
+	}
+	return nil
+}
+
+func isSyntax(err error) bool {
+	var s *json.SyntaxError
+	var t *json.UnmarshalTypeError
+	return errors.As(err, &s) || errors.As(err, &t)
+}
+
+// skip passes over one value without keeping it.
+func skip(d *json.Decoder) error {
+	for depth := 0; ; {
+		t, err := d.Token()
+		if err != nil {
+			return err
+		}
+		switch t {
+		case json.Delim('['), json.Delim('{'):
+			depth++
+		case json.Delim(']'), json.Delim('}'):
+			depth--
+		}
+		if depth == 0 {
+			return nil
+		}
+	}
+}
+
+// events is an answer to the question what happened.
+type events struct {
+	wait    string // URL that answers when there is more
+	sn      string
+	more    bool
+	packets []packet
+}
+
+// packet is one event, as far as it matters here.
+type packet struct {
+	A string `json:"a"`
+	T struct {
+		F  []jsonNode `json:"f"`
+		F2 []jsonNode `json:"f2"`
+	} `json:"t"`
+	N  string          `json:"n"`
+	AT string          `json:"at"`
+	M  json.RawMessage `json:"m"`
+}
+
+// readEvents reads an answer of sc.
+func readEvents(r io.Reader) (*events, error) {
+	b, err := readAll(newGuard(r, maxReply), maxReply)
+	if err != nil {
+		return nil, err
+	}
+	if code, ok := bare(b); ok {
+		return nil, fail("ask for events", code)
+	}
+	var raw struct {
+		W  string            `json:"w"`
+		SN string            `json:"sn"`
+		A  []json.RawMessage `json:"a"`
+		IR int               `json:"ir"`
+	}
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return nil, remote.E("ask for events", "", remote.Integrity, errors.New("the answer is no answer"))
+	}
+	e := &events{wait: raw.W, sn: raw.SN, more: raw.IR != 0}
+	for _, x := range raw.A {
+		// What has another form is not ours to understand: most kinds of events don't matter here.
+		var kind struct {
+			A string `json:"a"`
+		}
+		if json.Unmarshal(x, &kind) != nil {
+			continue
+		}
+		switch kind.A {
+		case "t", "u", "d":
+			var p packet
+			if err := json.Unmarshal(x, &p); err != nil {
+				return nil, remote.E("ask for events", "", remote.Integrity, errors.New("an event has another form"))
+			}
+			e.packets = append(e.packets, p)
+		}
+	}
+	return e, nil
+}
+
+func (p *packet) moves() bool { return bytes.Equal(p.M, []byte("1")) }

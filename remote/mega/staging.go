@@ -1,0 +1,269 @@
+package mega
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"megafs/crypto/megacrypt"
+	"megafs/remote"
+)
+
+// staging takes an account's tree while it is read, so that memory does not grow with it: nodes first in the order in which they come, then,
+// from the root down, those that hang in the tree. Rings, nodes without parents and what lies under files never get there.
+type staging struct {
+	r      *Remote
+	meta   meta
+	batch  *badger.WriteBatch
+	count  int
+	hidden int
+}
+
+// clear removes what is there of an earlier reading.
+func (s *staging) clear() error {
+	if s.batch != nil {
+		s.batch.Cancel()
+		s.batch = nil
+	}
+	s.meta.root, s.meta.rubbish, s.count = "", "", 0
+	if err := s.r.x.db.DropPrefix([]byte{keyRaw}, []byte{keyRawSon}); err != nil {
+		return remote.E("write the account's index", "", remote.IO, err)
+	}
+	return nil
+}
+
+func (s *staging) put(key, v []byte) error {
+	if s.batch == nil {
+		s.batch = s.r.x.db.NewWriteBatch()
+	}
+	if err := s.batch.Set(key, v); err != nil {
+		return remote.E("write the account's index", "", remote.IO, err)
+	}
+	return nil
+}
+
+func (s *staging) flush() error {
+	if s.batch == nil {
+		return nil
+	}
+	err := s.batch.Flush()
+	s.batch = nil
+	if err != nil {
+		return remote.E("write the account's index", "", remote.IO, err)
+	}
+	return nil
+}
+
+// node takes one node as the server lists it.
+func (s *staging) node(j *jsonNode) error {
+	first := s.count == 0
+	s.count++
+	if s.r.linked() && first {
+		if !megacrypt.ValidHandle(j.H) || j.T == nil || *j.T != typeFolder {
+			return nil
+		}
+		// A public folder begins with the folder itself, under whose handle all keys are wrapped.
+		s.meta.root = j.H
+		s.r.keys = keys{j.H: s.r.o.Session.Master}
+		n := s.r.keys.node(j, j.H)
+		if n == nil {
+			return nil
+		}
+		n.ino, n.parent = remote.Root, ""
+		return s.put(kstr(keyRaw, j.H), encodeRaw(n, ""))
+	}
+	switch *j.T {
+	case typeRoot:
+		if s.meta.root != "" || s.r.linked() || !megacrypt.ValidHandle(j.H) {
+			s.hidden++
+			return nil
+		}
+		s.meta.root = j.H
+		n := &node{handle: j.H, folder: true, ino: remote.Root}
+		return s.put(kstr(keyRaw, j.H), encodeRaw(n, ""))
+	case typeRubbish:
+		if s.meta.rubbish == "" && megacrypt.ValidHandle(j.H) {
+			s.meta.rubbish = j.H
+		}
+		return nil
+	case typeVault:
+		return nil
+	}
+	n := s.r.keys.node(j, s.r.o.Session.User)
+	if n == nil || !megacrypt.ValidHandle(n.parent) || n.handle == s.meta.root {
+		s.hidden++
+		return nil
+	}
+	if err := s.put(kstr(keyRaw, n.handle), encodeRaw(n, s.r.ownPart(j.K))); err != nil {
+		return err
+	}
+	return s.put(kstr(keyRawSon, n.parent, n.handle), nil)
+}
+
+// raw returns a node that was read, and its wrapped key.
+func (s *staging) raw(handle string) (*node, string, error) {
+	b, err := s.r.x.get(kstr(keyRaw, handle))
+	if b == nil || err != nil {
+		return nil, "", err
+	}
+	return decodeRaw(handle, b)
+}
+
+// adopt makes what hangs in the tree the index's tree, in changes of bounded size.
+func (s *staging) adopt() error {
+	r := s.r
+	known := r.x.meta.root != ""
+	if known && r.x.meta.root != s.meta.root {
+		return remote.E("read the tree", "", remote.Integrity, errRoot)
+	}
+	m := r.x.meta
+	m.root, m.rubbish = s.meta.root, s.meta.rubbish
+	root, _, err := s.raw(m.root)
+	if err != nil || root == nil {
+		return cmp.Or(err, error(errIndex))
+	}
+	w := newWrite()
+	root.want, root.shown = "", ""
+	w.put(kstr(keyNode, root.handle), root.encode())
+	w.put(kino(remote.Root), []byte(root.handle))
+	if !known {
+		m.seq++ // the position of the first tree
+		m.batch = m.seq + 1
+	}
+	m.sn = "" // not until all is there
+	if err := r.x.commit(w, m); err != nil {
+		return err
+	}
+	c := r.begin()
+	size := 0
+	commit := func() error {
+		var err error
+		if !known {
+			// Nobody has seen any of it yet, so it is no batch.
+			_, err = c.finish()
+			if err == nil {
+				err = r.x.commit(c.w, c.meta)
+			}
+		} else {
+			err = r.commitChange(c)
+		}
+		c, size = r.begin(), 0
+		return err
+	}
+	rest := []string{root.handle}
+	depth := map[string]int{root.handle: 0}
+	for len(rest) > 0 {
+		dir := rest[len(rest)-1]
+		rest = rest[:len(rest)-1]
+		d := depth[dir]
+		delete(depth, dir)
+		var sons []*node
+		var wrapped []string
+		err := r.x.scan(kstr(keyRawSon, dir), func(key, _ []byte) error {
+			n, k, err := s.raw(string(key))
+			if err == nil && n != nil && n.parent == dir {
+				sons = append(sons, n)
+				wrapped = append(wrapped, k)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		order := make([]int, len(sons))
+		for i := range order {
+			order[i] = i
+		}
+		slices.SortFunc(order, func(i, j int) int {
+			return cmp.Or(cmp.Compare(sons[i].ts, sons[j].ts), cmp.Compare(sons[i].handle, sons[j].handle))
+		})
+		for _, i := range order {
+			n := sons[i]
+			if err := s.keep(c, n, wrapped[i]); err != nil {
+				return err
+			}
+			if size++; size >= 2000 && !known {
+				if err := commit(); err != nil {
+					return err
+				}
+			}
+			if n.folder && d < maxWalk {
+				rest = append(rest, n.handle)
+				depth[n.handle] = d + 1
+			}
+		}
+	}
+	if known {
+		if err := s.lose(c); err != nil {
+			return err
+		}
+	}
+	c.meta.sn = s.meta.sn
+	return commit()
+}
+
+// keep brings a node that was read into a change, with the inode that it had.
+func (s *staging) keep(c *change, n *node, wrapped string) error {
+	old, err := s.r.x.node(n.handle)
+	if err != nil {
+		return err
+	}
+	if old == nil {
+		if err := c.bind(n, wrapped); err != nil {
+			return err
+		}
+		c.set(n)
+		return nil
+	}
+	if n.folder != old.folder || n.size != old.size || n.readable() && old.readable() && string(n.key) != string(old.key) {
+		s.hidden++ // another thing under the same handle: what is known stays
+		n.folder, n.size, n.key, n.attrs = old.folder, old.size, old.key, old.attrs
+	}
+	if !n.readable() && old.readable() {
+		n.key, n.attrs = old.key, old.attrs
+	}
+	n.ino, n.object = old.ino, old.object
+	if n.parent == old.parent && n.attrs == old.attrs && string(n.key) == string(old.key) {
+		return nil
+	}
+	c.set(n)
+	return nil
+}
+
+// lose removes the nodes that are not in the tree any more.
+func (s *staging) lose(c *change) error {
+	var gone []string
+	err := s.r.x.scan([]byte{keyNode}, func(key, _ []byte) error {
+		h := string(key)
+		b, err := s.r.x.get(kstr(keyRaw, h))
+		if err == nil && b == nil && h != c.meta.root {
+			gone = append(gone, h)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, h := range gone {
+		if n, err := c.node(h); err != nil {
+			return err
+		} else if n != nil {
+			c.nodes[h] = nil
+		}
+	}
+	// What is listed but hangs below something that went.
+	return s.r.x.scan([]byte{keyNode}, func(key, _ []byte) error {
+		n, err := c.node(string(key))
+		if n == nil || err != nil || n.handle == c.meta.root {
+			return err
+		}
+		if p, err := c.node(n.parent); err != nil || p != nil && p.folder {
+			return err
+		}
+		return c.remove(n.handle)
+	})
+}
+
+var errRoot = errors.New("it is the tree of another account")

@@ -1,0 +1,30 @@
+package remote
+
+import "context"
+
+// Traits say what a Remote can't keep, so that it is refused when it is asked for, and not when it is sent.
+type Traits struct {
+	WholeFiles bool // content is stored file by file; see WholeFiles
+	OneName    bool // an inode has one name only: no hard links
+	ReadOnly   bool // nothing can be changed
+	Xattrs     int  // bytes of extended attributes, names and values, of an inode; 0: as many as Ops can state
+}
+
+// Limited is a Remote that can't keep everything.
+type Limited interface{ Traits() Traits }
+
+// TraitsOf returns what a Remote can't keep.
+func TraitsOf(r Remote) Traits {
+	if l, ok := r.(Limited); ok {
+		return l.Traits()
+	}
+	return Traits{}
+}
+
+// WholeFiles is a Remote that knows the content of a file only as a whole, and takes its place in Store. Its Commit wants of each file either none
+// of its content or all: extents of MaxContent bytes each, from the beginning to the end, as StoreFile returned them; a file of no bytes has none.
+type WholeFiles interface {
+	// StoreFile uploads size bytes, at least one, that read delivers from any offset, and returns where each piece of MaxContent bytes lies. The same
+	// bytes must be delivered each time. stored is told what Store tells it.
+	StoreFile(ctx context.Context, size uint64, read func(ctx context.Context, off uint64, dst []byte) error, stored func(ref Ref, sealed []byte)) ([]Ref, error)
+}
