@@ -7,8 +7,8 @@
 //
 // # On disk
 //
-// A folder of segments, <number>.seg, and of spare files, <number>.spare. A
-// segment is a header block and then records, each on a 16-byte boundary:
+// A folder of segments, <number>.seg, of spare files, <number>.spare, and a file
+// named reserve. A segment is a header block and then records, each on a 16-byte boundary:
 //
 //	header  magic[8] version[4] 0[4] number[8] salt[32] tag[16], to 4096 bytes
 //	record  length[4] kind[1] 0[3] seq[8] durable[8] | payload, zeros | tag[16]
@@ -50,11 +50,16 @@
 //
 // A segment's file is filled with zeros a step at a time (1 MiB of 32), just ahead
 // of the records, and recycled as a whole once its records are not needed. Hence most
-// fdatasyncs write no metadata, a mount that is idle holds one step, and a full disk
+// fdatasyncs write no metadata, a mount that is idle holds two steps, and a full disk
 // shows before a record is sealed. At most two spare files are kept. Room is what
 // may still be appended; one step of Limit is kept for Trim, which writes before it
 // frees. A recycled file keeps its old records until they are overwritten, but
 // under a key that no header tells any more.
+//
+// The reserve is a step of zeros. When there is no room, on the disk or below Limit, it becomes
+// a segment for records that give room back or are small and possible on a full disk too (AppendFreeing), and for
+// the journal's own; data that finds such a segment active waits until the file can grow. A new reserve is made from what is
+// freed then. So removing goes on for some thousand names, and without end while the remote takes what was changed.
 //
 // # Failure
 //

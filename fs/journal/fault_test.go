@@ -202,7 +202,11 @@ func TestP1FaultyDisk(t *testing.T) {
 				trimmed := Seq(1)
 				for i := range 60 {
 					p := payload(0, Seq(i), i*331%2600)
-					s, _, err := j.Append(1, p)
+					add := j.Append
+					if i%4 == 3 {
+						add = j.AppendFreeing
+					}
+					s, _, err := add(1, p)
 					switch {
 					case err != nil && failed != nil:
 						if err != failed {

@@ -88,24 +88,26 @@ type Journal struct {
 
 	trimming sync.Mutex
 
-	mu       sync.Mutex
-	active   *segment // the last of live, or nil while nothing was appended in this life
-	prepared *segment // with a header, without an opener
-	making   *promise // the making of prepared
-	round    *promise // the sync that goes on
-	outing   bool     // a writeOut goes on
-	spares   []spare
-	bytes    int64
-	next     uint64 // number of the next segment
-	last     Seq
-	durable  Seq
-	trim     Seq    // records before it are not needed
-	written  uint64 // records of all kinds appended in this life
-	synced   uint64 // of these are durable
-	buf      []byte
-	failed   error
-	closing  bool // no calls any more
-	closed   bool // no syncs any more
+	mu        sync.Mutex
+	active    *segment // the last of live, or nil while nothing was appended in this life
+	prepared  *segment // with a header, without an opener
+	making    *promise // the making of prepared
+	round     *promise // the sync that goes on
+	outing    bool     // a writeOut goes on
+	spares    []spare
+	reserve   spare // for what frees room; f is nil if there is none
+	refilling bool  // the reserve is being made
+	bytes     int64
+	next      uint64 // number of the next segment
+	last      Seq
+	durable   Seq
+	trim      Seq    // records before it are not needed
+	written   uint64 // records of all kinds appended in this life
+	synced    uint64 // of these are durable
+	buf       []byte
+	failed    error
+	closing   bool // no calls any more
+	closed    bool // no syncs any more
 
 	work sync.WaitGroup // the maker and the syncer
 }
@@ -122,6 +124,15 @@ var errClosed = remote.E("use journal", "", remote.Stale, errors.New("it is clos
 // survives the end of the process; see Sync. Kinds of errors: NoSpace if the record does not fit below Limit or
 // on the disk, and then nothing was written; TooLarge; IO once the journal has failed.
 func (j *Journal) Append(kind Kind, parts ...[]byte) (Seq, Loc, error) {
+	return j.append(forData, kind, parts)
+}
+
+// AppendFreeing is Append for small records after which there will be more room, or that a disk without room takes too. They may use the reserve.
+func (j *Journal) AppendFreeing(kind Kind, parts ...[]byte) (Seq, Loc, error) {
+	return j.append(forFreeing, kind, parts)
+}
+
+func (j *Journal) append(why purpose, kind Kind, parts [][]byte) (Seq, Loc, error) {
 	const op = "append to journal"
 	n := 0
 	for _, p := range parts {
@@ -135,7 +146,7 @@ func (j *Journal) Append(kind Kind, parts ...[]byte) (Seq, Loc, error) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err := j.makeRoom(recordSize(n), noteRoom); err != nil {
+	if err := j.makeRoom(recordSize(n), why); err != nil {
 		return 0, Loc{}, err
 	}
 	s, off := j.active, j.active.end
@@ -152,7 +163,7 @@ func (j *Journal) Append(kind Kind, parts ...[]byte) (Seq, Loc, error) {
 func (j *Journal) appended(s *segment) {
 	if s.end > j.o.SegmentSize/2 && !s.asked && j.prepared == nil && j.making == nil {
 		s.asked = true
-		if _, err := j.prepare(noteRoom); err != nil && !remote.Is(err, remote.NoSpace) {
+		if _, err := j.prepare(forData); err != nil && !remote.Is(err, remote.NoSpace) {
 			j.log("no next segment yet", err)
 		}
 	}
@@ -273,6 +284,9 @@ func (j *Journal) closeFiles() error {
 	}
 	for _, sp := range j.spares {
 		errs = append(errs, sp.f.Close())
+	}
+	if j.reserve.f != nil {
+		errs = append(errs, j.reserve.f.Close())
 	}
 	if j.dir != nil {
 		errs = append(errs, j.dir.Close())

@@ -26,7 +26,11 @@ func TestModel(t *testing.T) {
 				kind := Kind(rapid.IntRange(1, 255).Draw(t, "kind"))
 				p := payload(0, Seq(len(model)), rapid.IntRange(0, 9000).Draw(t, "size"))
 				room := j.Room()
-				s, l, err := j.Append(kind, p[:len(p)/3], p[len(p)/3:])
+				add := j.Append
+				if rapid.Bool().Draw(t, "freeing") {
+					add = j.AppendFreeing
+				}
+				s, l, err := add(kind, p[:len(p)/3], p[len(p)/3:])
 				if remote.Is(err, remote.NoSpace) && room < int64(len(p)) {
 					return
 				}
@@ -120,6 +124,7 @@ func TestModel(t *testing.T) {
 // TestTrimAtLimit: Trim, which takes room before it frees any, leaves a full journal below its limit. Many lives leave many segments that end early.
 func TestTrimAtLimit(t *testing.T) {
 	o := small(vfs.NewCrashableMem())
+	o.Limit += 8 << 10 // the reserve's
 	j, _, err := reopen(o)
 	check := func() {
 		t.Helper()

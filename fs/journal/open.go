@@ -135,7 +135,8 @@ func (j *Journal) list() (segs []*segment, small []string, err error) {
 	slices.Sort(names)
 	for _, name := range names {
 		number, isSpare, ok := parseName(name)
-		if !ok {
+		isReserve := name == reserveName
+		if !ok && !isReserve {
 			j.log("not a file of the journal, left alone", nil, "name", name)
 			continue
 		}
@@ -145,7 +146,7 @@ func (j *Journal) list() (segs []*segment, small []string, err error) {
 			return segs, nil, remote.E("open journal", j.path(name), remote.IO, err)
 		}
 		size := info.Size()
-		if isSpare && (size != j.o.SegmentSize || len(j.spares) == maxSpares) {
+		if isReserve && size != j.step || isSpare && (size != j.o.SegmentSize || len(j.spares) == maxSpares) {
 			small = append(small, name)
 			continue
 		}
@@ -154,8 +155,12 @@ func (j *Journal) list() (segs []*segment, small []string, err error) {
 			return segs, nil, remote.E("open journal", j.path(name), remote.IO, err)
 		}
 		j.bytes += size
+		if isReserve {
+			j.reserve = spare{name, f, size}
+			continue
+		}
 		if isSpare {
-			j.spares = append(j.spares, spare{name, f})
+			j.spares = append(j.spares, spare{name, f, size})
 			continue
 		}
 		s := &segment{number: number, f: f, size: size, end: segStart, full: true}

@@ -36,14 +36,15 @@ type segment struct {
 	aead   cipher.AEAD
 
 	// Guarded by Journal.mu.
-	size  int64 // of the file; zeros or void records behind end
-	end   int64 // offset after the last record
-	first Seq   // of the first record
-	last  Seq   // of the last record, first-1 if there is none
-	dirty bool  // appended to since the last sync
-	full  bool  // takes no more records
-	asked bool  // the next segment was asked for
-	out   int64 // the disk was asked to write what lies before
+	size    int64 // of the file; zeros or void records behind end
+	end     int64 // offset after the last record
+	first   Seq   // of the first record
+	last    Seq   // of the last record, first-1 if there is none
+	dirty   bool  // appended to since the last sync
+	full    bool  // takes no more records
+	reserve bool  // what is left of it is not for data
+	asked   bool  // the next segment was asked for
+	out     int64 // the disk was asked to write what lies before
 
 	io   sync.RWMutex
 	gone bool // f is closed or belongs to another segment; guarded by io
@@ -74,6 +75,9 @@ func decodeLink(b []byte) (l link, ok bool) {
 		trim: Seq(binary.LittleEndian.Uint64(b[16:])),
 	}, true
 }
+
+// reserveName is the name of a file that nobody but who frees room may make a segment of.
+const reserveName = "reserve"
 
 func segName(number uint64) string   { return fmt.Sprintf("%012x.seg", number) }
 func spareName(number uint64) string { return fmt.Sprintf("%012x.spare", number) }

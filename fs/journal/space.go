@@ -12,43 +12,100 @@ import (
 	"megafs/remote"
 )
 
-// A spare is a file of SegmentSize bytes that waits to become a segment.
+// A spare is a file of SegmentSize bytes that waits to become a segment; the reserve is a shorter one.
 type spare struct {
 	name string
 	f    vfs.File
+	size int64
+}
+
+// purpose is what a record is for, which says what room it may use.
+type purpose int
+
+const (
+	forData    purpose = iota
+	forFreeing         // of a caller's, which gives room back or needs little: the reserve too
+	forNotes           // of the journal's own: that, and what is kept back for notes
+)
+
+// keep is how much must be left behind a record.
+func (p purpose) keep() int64 {
+	if p == forNotes {
+		return 0
+	}
+	return noteRoom
 }
 
 // zeros is what new parts of files are filled with. Never written to.
 var zeros [64 << 10]byte
 
-// makeRoom sees to it that the active segment has room for size bytes and then keep more, or returns why it can't.
-// keep is noteRoom for callers' records, 0 for the journal's own, which may use what is kept back. mu is held,
-// but let go of while the next segment is made.
-func (j *Journal) makeRoom(size, keep int64) error {
+// makeRoom sees to it that the active segment has room for size bytes and what is to be kept behind them, or returns why it can't.
+// mu is held, but let go of while the next segment is made.
+func (j *Journal) makeRoom(size int64, why purpose) error {
 	for {
 		if err := j.usable(); err != nil {
 			return err
 		}
-		if s := j.active; s != nil && !s.full && s.end+size+keep <= j.o.SegmentSize {
-			if s.end+size+keep <= s.size {
+		if s := j.active; s != nil && !s.full && s.used(why)+size+why.keep() <= j.o.SegmentSize {
+			if s.used(why)+size+why.keep() <= s.size {
 				return nil
 			}
-			err := j.grow(s, size, keep)
-			if err == nil || !remote.Is(err, remote.NoSpace) || j.prepared == nil && len(j.spares) == 0 {
+			err := j.grow(s, size, why)
+			if err == nil || !remote.Is(err, remote.NoSpace) || j.prepared == nil && len(j.spares) == 0 && !j.useReserve(why) {
 				return err
 			}
-			// No room for a larger file, but there is one of full size.
+			// No room for a larger file, but there is one of full size, or the reserve.
 		}
-		if err := j.rotate(keep); err != nil {
+		if err := j.rotate(why); err != nil && (!remote.Is(err, remote.NoSpace) || !j.useReserve(why)) {
 			return err
 		}
 	}
 }
 
-// free returns by how many bytes files may grow, for callers' records (keep > 0) or the journal's own. These always may
+// used is the end of what records of that purpose may not use. mu is held.
+func (s *segment) used(why purpose) int64 {
+	if s.reserve && why == forData {
+		return s.size
+	}
+	return s.end
+}
+
+// useReserve makes a spare file of the reserve, if it is there for that. mu is held.
+func (j *Journal) useReserve(why purpose) bool {
+	if why == forData || j.reserve.f == nil {
+		return false
+	}
+	j.spares, j.reserve = append(j.spares, j.reserve), spare{}
+	return true
+}
+
+// refill makes a reserve if there is none. That it can't be made is no error: it is tried again with the next segment, and when some are freed.
+func (j *Journal) refill() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.reserve.f != nil || j.refilling || j.usable() != nil || j.free(forData) < j.step {
+		return
+	}
+	j.bytes += j.step
+	j.refilling = true
+	j.mu.Unlock()
+	sp, err := j.newSpare(reserveName, j.step)
+	if err != nil {
+		_ = j.discard(sp.name, sp.f)
+	}
+	j.mu.Lock()
+	j.refilling = false
+	if err != nil {
+		j.bytes -= j.step
+		return
+	}
+	j.reserve = sp
+}
+
+// free returns by how many bytes files may grow, for callers' records or the journal's own. These always may
 // by a step: when an earlier life had a higher limit, nothing could be freed otherwise. mu is held.
-func (j *Journal) free(keep int64) int64 {
-	if keep == 0 {
+func (j *Journal) free(why purpose) int64 {
+	if why == forNotes {
 		return max(j.o.Limit-j.bytes, j.step)
 	}
 	return max(j.o.Limit-j.bytes-j.step, 0)
@@ -56,15 +113,15 @@ func (j *Journal) free(keep int64) int64 {
 
 var errLimit = errors.New("the journal holds as much as it may; it gets room when changes are uploaded, or with a larger limit")
 
-// grow makes the file of s longer for size bytes that are about to be written at its end and keep more: by zeros in steps, so that a sync
+// grow makes the file of s longer for size bytes that are about to be written and what is kept behind them: by zeros in steps, so that a sync
 // of small records need not write the file's length too. Large records come one after another; they are spared the zeros
 // that they would overwrite at once. mu is held.
-func (j *Journal) grow(s *segment, size, keep int64) error {
-	end, step := s.end+size+keep, j.step
+func (j *Journal) grow(s *segment, size int64, why purpose) error {
+	end, step := s.used(why)+size+why.keep(), j.step
 	if size > step/16 {
 		step = minStep
 	}
-	room := j.free(keep)
+	room := j.free(why)
 	if end-s.size > room {
 		return noSpace(errLimit)
 	}
@@ -77,6 +134,9 @@ func (j *Journal) grow(s *segment, size, keep int64) error {
 	}
 	j.bytes += to - s.size
 	s.size = to
+	if why == forData {
+		s.reserve = false // there is room again
+	}
 	return nil
 }
 
@@ -93,13 +153,13 @@ func fill(f vfs.File, from, to int64) error {
 
 // rotate makes the prepared segment the active one; if there is none, it has one made and returns for
 // another try. mu is held, but let go of meanwhile.
-func (j *Journal) rotate(keep int64) error {
+func (j *Journal) rotate(why purpose) error {
 	s := j.prepared
 	if s == nil {
 		p := j.making
 		if p == nil {
 			var err error
-			if p, err = j.prepare(keep); err != nil {
+			if p, err = j.prepare(why); err != nil {
 				return err
 			}
 		}
@@ -127,15 +187,15 @@ func (j *Journal) rotate(keep int64) error {
 }
 
 // prepare starts the making of the next segment from a spare file or a new one. mu is held.
-func (j *Journal) prepare(keep int64) (*promise, error) {
+func (j *Journal) prepare(why purpose) (*promise, error) {
 	var sp spare
-	size := j.o.SegmentSize
+	size := j.step
 	if n := len(j.spares); n > 0 {
 		sp = j.spares[n-1]
 		j.spares = j.spares[:n-1]
+		size = sp.size
 	} else {
-		size = j.step
-		if size > j.free(keep) {
+		if size > j.free(why) {
 			return nil, noSpace(errLimit)
 		}
 		j.bytes += size
@@ -148,6 +208,12 @@ func (j *Journal) prepare(keep int64) (*promise, error) {
 	go func() {
 		defer j.work.Done()
 		s, err := j.makeSegment(number, sp, size)
+		if err == nil {
+			s.reserve = sp.f != nil && size < j.o.SegmentSize
+			if !s.reserve {
+				j.refill()
+			}
+		}
 		j.mu.Lock()
 		j.making, j.prepared, p.err = nil, s, err
 		if err != nil {
@@ -162,7 +228,6 @@ func (j *Journal) prepare(keep int64) (*promise, error) {
 // makeSegment gives a file of size bytes, the spare or a new one, a header and a segment's name. Nothing it
 // writes is precious, so its errors are not the journal's failure.
 func (j *Journal) makeSegment(number uint64, sp spare, size int64) (_ *segment, err error) {
-	fresh := sp.f == nil
 	defer func() {
 		if err == nil {
 			return
@@ -174,17 +239,8 @@ func (j *Journal) makeSegment(number uint64, sp spare, size int64) (_ *segment, 
 			err = remote.E("make journal segment", j.path(segName(number)), remote.IO, err)
 		}
 	}()
-	if fresh {
-		sp.name = spareName(number)
-		if sp.f, err = j.o.FS.Create(j.path(sp.name), vfs.WriteCategoryUnspecified); err != nil {
-			return nil, err
-		}
-		if fd := sp.f.Fd(); fd != vfs.InvalidFd {
-			if err := unix.Fchmod(int(fd), 0o600); err != nil {
-				return nil, err
-			}
-		}
-		if err := fill(sp.f, 0, size); err != nil {
+	if sp.f == nil {
+		if sp, err = j.newSpare(spareName(number), size); err != nil {
 			return nil, err
 		}
 	}
@@ -208,6 +264,21 @@ func (j *Journal) makeSegment(number uint64, sp spare, size int64) (_ *segment, 
 	return &segment{number: number, f: sp.f, aead: aead, size: size, end: segStart}, nil
 }
 
+// newSpare makes a file of zeros. When it fails, it returns what there is of it.
+func (j *Journal) newSpare(name string, size int64) (spare, error) {
+	sp := spare{name: name, size: size}
+	var err error
+	if sp.f, err = j.o.FS.Create(j.path(sp.name), vfs.WriteCategoryUnspecified); err != nil {
+		return sp, err
+	}
+	if fd := sp.f.Fd(); fd != vfs.InvalidFd {
+		if err := unix.Fchmod(int(fd), 0o600); err != nil {
+			return sp, err
+		}
+	}
+	return sp, fill(sp.f, 0, size)
+}
+
 // Room returns how many payload bytes can be appended before NoSpace, not counting 40 to 55 bytes that each record
 // takes beside, and up to one record's size lost at each segment's end. An Append of no more than Room and
 // MaxPayload succeeds if the disk itself has room and nobody else appends.
@@ -218,19 +289,24 @@ func (j *Journal) Room() int64 {
 		return 0
 	}
 	const opening = segStart + noteSize
-	free := j.free(noteRoom) / j.step * j.step
+	free := j.free(forData) / j.step * j.step
 	var tail, rest int64
 	if s := j.active; s != nil && !s.full {
 		grow := min(free, j.o.SegmentSize-s.size)
 		free -= grow
-		tail = max(0, s.size+grow-s.end-noteRoom-recordSize(0)-recAlign)
+		tail = max(0, s.size+grow-s.used(forData)-noteRoom-recordSize(0)-recAlign)
 	}
-	if s := j.prepared; s != nil && s.size < j.o.SegmentSize {
+	if s := j.prepared; s != nil && s.reserve {
+	} else if s != nil && s.size < j.o.SegmentSize {
 		free += s.size
 	} else if s != nil {
 		rest += s.size - opening - noteRoom
 	}
-	rest += int64(len(j.spares)) * (j.o.SegmentSize - opening - noteRoom)
+	for _, sp := range j.spares {
+		if sp.size == j.o.SegmentSize {
+			rest += sp.size - opening - noteRoom
+		}
+	}
 	// New files, of which the last counts only if it takes the largest record.
 	rest += free / j.o.SegmentSize * (j.o.SegmentSize - opening - noteRoom)
 	if part := free%j.o.SegmentSize - opening - noteRoom; part >= recordSize(j.max) {
@@ -265,7 +341,7 @@ func (j *Journal) Trim(before Seq) error {
 	// The journal must say so itself, durably, or the gap would look like damage. If that takes a new segment,
 	// its opener says it already.
 	s := j.active
-	err := j.makeRoom(noteSize, 0)
+	err := j.makeRoom(noteSize, forNotes)
 	if err == nil && j.active == s {
 		err = j.note(s, link{})
 	}
@@ -291,15 +367,16 @@ func (j *Journal) recycle(old []*segment) error {
 	j.mu.Unlock()
 	var spares []spare
 	var errs []error
-	for _, s := range old {
+	for i, s := range old {
 		f, name := s.take(), segName(s.number)
 		j.mu.Lock()
-		over := j.bytes > j.o.Limit // since Trim had to write first
+		over := j.bytes > j.o.Limit || // since Trim had to write first
+			i == 0 && j.reserve.f == nil // a new one needs the place
 		j.mu.Unlock()
 		if s.size == j.o.SegmentSize && len(spares) < room && !over {
 			err := j.o.FS.Rename(j.path(name), j.path(spareName(s.number)))
 			if err == nil {
-				spares = append(spares, spare{spareName(s.number), f})
+				spares = append(spares, spare{spareName(s.number), f, s.size})
 				continue
 			}
 			errs = append(errs, err)
@@ -321,6 +398,7 @@ func (j *Journal) recycle(old []*segment) error {
 			errs = append(errs, sp.f.Close())
 		}
 	}
+	j.refill()
 	if err := errors.Join(errs...); err != nil {
 		return remote.E("trim journal", j.o.Dir, remote.IO, fmt.Errorf("%w (no record is lost)", err))
 	}

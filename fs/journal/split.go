@@ -66,7 +66,7 @@ func (j *Journal) group(kind Kind, body []byte, off, piece int, headOf func(int)
 		}
 		size := recordSize(n)
 		if g.s == nil {
-			if err := j.makeRoom(size, noteRoom); err != nil {
+			if err := j.makeRoom(size, forData); err != nil {
 				return nil, err
 			}
 			g.s = j.active
@@ -82,7 +82,7 @@ func (j *Journal) group(kind Kind, body []byte, off, piece int, headOf func(int)
 		off += len(b)
 	}
 	if g.s.end+g.size+noteRoom > g.s.size {
-		if err := j.grow(g.s, g.size, noteRoom); err != nil {
+		if err := j.grow(g.s, g.size, forData); err != nil {
 			if !remote.Is(err, remote.NoSpace) {
 				return nil, err
 			}

@@ -61,7 +61,7 @@ func (v *Volume) Setattr(ctx context.Context, ino remote.Ino, s SetAttr) (Stat, 
 	if s.Mtime != nil {
 		a.Mtime = *s.Mtime
 	}
-	if err := v.change(remote.Op{Kind: remote.OpNode, Ino: ino, Attr: a}); err != nil {
+	if err := v.free(remote.Op{Kind: remote.OpNode, Ino: ino, Attr: a}); err != nil {
 		return Stat{}, err
 	}
 	if n, err = v.tree.Node(ino); err != nil {
@@ -219,5 +219,5 @@ func (v *Volume) Removexattr(ctx context.Context, ino remote.Ino, name string) e
 		}
 		return err
 	}
-	return v.change(ctimed(n, v.now()), remote.Op{Kind: remote.OpNoXattr, Ino: ino, Name: name})
+	return v.free(ctimed(n, v.now()), remote.Op{Kind: remote.OpNoXattr, Ino: ino, Name: name})
 }

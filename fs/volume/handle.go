@@ -283,6 +283,9 @@ func (h *Handle) Allocate(ctx context.Context, mode uint32, off, n uint64) error
 	if mode&(punchHole|zeroRange) != 0 && off < node.Size {
 		ops = append(ops, remote.Op{Kind: remote.OpExtent, Ino: h.node(), Extent: remote.Extent{Off: off, Len: min(n, node.Size-off), Hole: true}})
 	}
+	if mode&punchHole != 0 {
+		return v.free(ops...)
+	}
 	return v.change(ops...)
 }
 

@@ -147,7 +147,7 @@ func (v *Volume) take(ctx context.Context, b remote.Batch, blind bool) error {
 			return remote.E("merge", "", remote.Other, err)
 		}
 	}
-	first, last, err := v.appendMerge(m)
+	first, last, err := v.appendMerge(m, v.jour.Append)
 	if err != nil {
 		return err
 	}
@@ -171,12 +171,12 @@ func (v *Volume) take(ctx context.Context, b remote.Batch, blind bool) error {
 }
 
 // appendMerge appends a merge to the journal, in as many records as it takes. The caller holds mu.
-func (v *Volume) appendMerge(m *tree.Merge) (first, last journal.Seq, err error) {
+func (v *Volume) appendMerge(m *tree.Merge, add addRecord) (first, last journal.Seq, err error) {
 	body := appendMerge(nil, m)
 	parts := (len(body) + mergePiece - 1) / mergePiece
 	for i := range parts {
 		piece := body[i*mergePiece : min(len(body), (i+1)*mergePiece)]
-		if last, _, err = v.jour.Append(recMerge, mergeHead(i, parts), piece); err != nil {
+		if last, _, err = add(recMerge, mergeHead(i, parts), piece); err != nil {
 			return 0, 0, err
 		}
 		if i == 0 {
@@ -195,7 +195,7 @@ func (v *Volume) mark() error {
 	if pos == v.marked || pos.Seq == 0 {
 		return nil
 	}
-	if _, _, err := v.appendMerge(&tree.Merge{Pos: pos}); err != nil {
+	if _, _, err := v.appendMerge(&tree.Merge{Pos: pos}, v.jour.AppendFreeing); err != nil {
 		return err
 	}
 	v.marked = pos

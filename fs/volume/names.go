@@ -369,7 +369,7 @@ func (v *Volume) remove(ctx context.Context, parent remote.Ino, name string, isD
 		return err
 	}
 	now := v.now()
-	return v.change(ctimed(n, now),
+	return v.free(ctimed(n, now),
 		remote.Op{Kind: remote.OpUnlink, Ino: ino, Parent: parent, Name: name},
 		touched(dir, now))
 }

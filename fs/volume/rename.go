@@ -100,7 +100,7 @@ func (v *Volume) Rename(ctx context.Context, p1 remote.Ino, n1 string, p2 remote
 	if p1 != p2 {
 		ops = append(ops, touched(d2, now))
 	}
-	return v.change(ops...)
+	return v.free(ops...)
 }
 
 // within reports whether a directory is another one or lies below it.

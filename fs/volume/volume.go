@@ -226,7 +226,15 @@ func (v *Volume) newIno() (remote.Ino, error) {
 }
 
 // change appends ops to the journal and applies them. The caller holds mu and has looked whether they may happen.
-func (v *Volume) change(ops ...remote.Op) error {
+func (v *Volume) change(ops ...remote.Op) error { return v.record(v.jour.Append, ops) }
+
+// free is change for what a full disk takes too: it gives room back, or needs none. It may use what the journal keeps in reserve.
+func (v *Volume) free(ops ...remote.Op) error { return v.record(v.jour.AppendFreeing, ops) }
+
+// addRecord is Append or AppendFreeing of a journal.
+type addRecord func(kind journal.Kind, parts ...[]byte) (journal.Seq, journal.Loc, error)
+
+func (v *Volume) record(add addRecord, ops []remote.Op) error {
 	for i := range ops {
 		if err := wire.Check(&ops[i]); err != nil {
 			return err
@@ -235,7 +243,7 @@ func (v *Volume) change(ops ...remote.Op) error {
 	if err := v.mark(); err != nil {
 		return err
 	}
-	seq, _, err := v.jour.Append(recOps, wire.AppendOps(nil, ops))
+	seq, _, err := add(recOps, wire.AppendOps(nil, ops))
 	if err != nil {
 		return err
 	}

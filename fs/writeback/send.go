@@ -279,7 +279,7 @@ func Fill(ctx context.Context, j *journal.Journal, read func(context.Context, re
 
 // settle notes in the journal what is committed, and trims it.
 func (e *Engine) settle(ctx context.Context, g *tree.Generation, pos remote.Position) error {
-	seq, _, err := e.o.Journal.Append(e.o.NoteKind, e.o.Note(pos, g.Upto, g.Held))
+	seq, _, err := e.o.Journal.AppendFreeing(e.o.NoteKind, e.o.Note(pos, g.Upto, g.Held))
 	if err != nil {
 		return err
 	}
