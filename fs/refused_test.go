@@ -215,3 +215,34 @@ func swapon(path string) error {
 	unix.Syscall(unix.SYS_SWAPOFF, uintptr(unsafe.Pointer(p)), 0, 0)
 	return nil
 }
+
+// TestAllocateTooMuch: no room is set aside, but what can't be there is refused, as a disk would.
+func TestAllocateTooMuch(t *testing.T) {
+	m := mount(t, remotetest.NewStore(), nil) // one that says it has 1 TiB
+	f, err := os.Create(m.path("f"))
+	must(t, err)
+	defer f.Close()
+	fd := int(f.Fd())
+	var st unix.Statfs_t
+	eventually(t, "the store says how much room it has", func() bool {
+		must(t, unix.Statfs(m.dir, &st))
+		return int64(st.Bavail)*st.Bsize <= 1<<40
+	})
+	for _, mode := range []uint32{0, unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_ZERO_RANGE} {
+		if err := unix.Fallocate(fd, mode, 0, 1<<41); err != unix.ENOSPC {
+			t.Errorf("mode %d: %v", mode, err)
+		}
+	}
+	if s, err := f.Stat(); err != nil || s.Size() != 0 {
+		t.Errorf("%d bytes, %v", s.Size(), err)
+	}
+	must(t, unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, 1<<30))
+	must(t, unix.Fallocate(fd, 0, 0, 1<<20))
+	must(t, unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 1<<41)) // needs none
+	if s, err := f.Stat(); err != nil || s.Size() != 1<<20 {
+		t.Errorf("%d bytes, %v", s.Size(), err)
+	}
+	if err := os.Truncate(m.path("f"), 1<<42); err != nil {
+		t.Errorf("a hole is no room: %v", err)
+	}
+}
