@@ -11,6 +11,9 @@ import (
 func (t *Tree) Adopt(b remote.Batch, m *Merge, seq uint64, now int64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if gathered, err := t.gather(b); gathered || err != nil {
+		return err
+	}
 	if t.live.empty() || t.frozen != nil || b.Pos == (remote.Position{}) {
 		if err := t.absorb(b); err != nil {
 			return err

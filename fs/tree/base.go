@@ -63,6 +63,8 @@ type bodyKey struct {
 // which is enough, for the tree's lock keeps them apart where more is needed.
 type base struct {
 	db     *badger.DB
+	dir    string // empty: in memory, or somebody else's
+	filled bool   // with a snapshot, in one go
 	pos    remote.Position
 	nodes  *lru.Cache[remote.Ino, Node]
 	names  *lru.Cache[nameKey, dirval]
@@ -129,6 +131,8 @@ func tryBase(dir string, key []byte, memory int64) (*base, error) {
 		WithBaseTableSize(4 << 20).WithNumCompactors(2).WithValueThreshold(1 << 20).
 		WithBlockCacheSize(memory / 4).WithIndexCacheSize(max(memory/8, 4<<20)).
 		WithValueLogFileSize(16 << 20).WithMetricsEnabled(false)
+	// Tables of the lower levels would be larger by far, and what fills the base builds some of each kind of record in memory.
+	o.TableSizeMultiplier = 1
 	if len(key) > 0 && dir != "" {
 		o = o.WithEncryptionKey(key).WithEncryptionKeyRotationDuration(keyLife)
 	}
@@ -140,6 +144,9 @@ func tryBase(dir string, key []byte, memory int64) (*base, error) {
 		// Badger ends the process when a table is torn. The mark tells a start that never got past that.
 		if _, err := os.Stat(mark); err == nil {
 			return nil, fmt.Errorf("%w: an earlier start did not get through opening it", errDoubt)
+		}
+		if _, err := os.Stat(filepath.Join(dir, fillMark)); err == nil {
+			return nil, fmt.Errorf("%w: it was filled in part", errDoubt)
 		}
 		if err := os.WriteFile(mark, nil, 0o600); err != nil {
 			return nil, remote.E("mark the tree's folder", dir, remote.IO, err)
@@ -160,6 +167,7 @@ func tryBase(dir string, key []byte, memory int64) (*base, error) {
 		db.Close()
 		return nil, err
 	}
+	b.dir = dir
 	return b, nil
 }
 

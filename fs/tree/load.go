@@ -16,6 +16,10 @@ import (
 func (t *Tree) Load(ctx context.Context, r remote.Remote, s remote.Sink) (moved bool, err error) {
 	from := t.Position()
 	to, err := r.Load(ctx, from, s)
+	t.mu.Lock()
+	t.fillable = false
+	t.dropFill() // what of a snapshot was told only in part
+	t.mu.Unlock()
 	if err != nil {
 		return to != from, err
 	}
@@ -40,7 +44,12 @@ func (t *Tree) Reset() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.resets++
-	return t.base.reset()
+	t.dropFill()
+	err := t.base.reset()
+	if err == nil && t.fillable {
+		t.fill, err = newFill(t.base.dir, 2*t.memory) // the caches that memory is for are empty
+	}
+	return err
 }
 
 // Resets counts how often the base was begun anew.

@@ -33,6 +33,10 @@ type Tree struct {
 	changes []Changed
 	resets  int
 
+	fill     *fill // what is told of a snapshot; nil when that is applied as it comes
+	fillable bool  // nobody uses the base yet, so a snapshot may fill it
+	memory   int64
+
 	pinMu sync.Mutex
 	pins  map[remote.Ino]uint64
 }
@@ -52,7 +56,10 @@ func Open(o Options) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tree{base: b, lent: o.DB != nil, live: newLayer(), pins: map[remote.Ino]uint64{}}, nil
+	return &Tree{
+		base: b, lent: o.DB != nil, live: newLayer(), pins: map[remote.Ino]uint64{},
+		fillable: b.dir != "", memory: max(o.Memory, 8<<20),
+	}, nil
 }
 
 // lentBase makes a base of somebody else's database, which is emptied when it is in doubt.
@@ -71,6 +78,7 @@ func lentBase(db *badger.DB, memory int64) (*base, error) {
 func (t *Tree) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.dropFill()
 	if t.lent {
 		return nil
 	}

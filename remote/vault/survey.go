@@ -370,30 +370,6 @@ func (s *survey) whole(ctx context.Context, a *announced, used map[uint64]bool) 
 	})
 }
 
-// eachOp reads a snapshot whole, and holds it against its digest.
-func (v *Vault) eachOp(ctx context.Context, r *root, fn func(*remote.Op) error) error {
-	all := sha256.New()
-	for i, p := range r.parts {
-		records, err := v.part(ctx, r, i)
-		if err != nil {
-			return err
-		}
-		all.Write(records)
-		n := uint32(0)
-		err = wire.EachOp(records, func(op *remote.Op) error { n++; return fn(op) })
-		if err == nil && n != p.n {
-			err = errors.New("not as many records as it says")
-		}
-		if err != nil {
-			return bad("read snapshot", partName(p.id), ErrTampered, err)
-		}
-	}
-	if [32]byte(all.Sum(nil)) != r.digest {
-		return bad("read snapshot", fmt.Sprint(r.at.Seq), ErrSnapshotDivergence, nil)
-	}
-	return nil
-}
-
 // digest is one of a state, however its content is cut into extents.
 type digest struct {
 	h    []byte

@@ -1,0 +1,214 @@
+package tree
+
+import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/ristretto/v2/z"
+
+	"megafs/remote"
+	"megafs/remote/wire"
+)
+
+// fillMark is the file that tells, in the index's folder, that it is being filled: the database has no mark of its own then.
+const fillMark = "filling"
+
+// gather takes a part of a snapshot for the fill, when there is one. It reports false for what is to be applied.
+func (t *Tree) gather(b remote.Batch) (bool, error) {
+	f := t.fill
+	if f == nil {
+		return false, nil
+	}
+	if b.Pos == (remote.Position{}) {
+		if err := f.add(b.Ops); err != errNotFilled {
+			return true, err
+		}
+	} else {
+		t.fillable = false
+		if f.n > 0 {
+			defer t.dropFill()
+			return false, t.base.fill(f, b.Pos)
+		}
+	}
+	// One by one then, from the start.
+	t.fill = nil
+	defer f.close()
+	return false, f.spool.each(func(block []byte) error {
+		var ops []remote.Op
+		for rest := slices.Clone(block); len(rest) > 0; { // what is decoded may refer to it
+			op, after, err := wire.DecodeOp(rest)
+			if err != nil {
+				return err
+			}
+			ops, rest = append(ops, op), after
+		}
+		return t.absorb(remote.Batch{Ops: ops})
+	})
+}
+
+func (t *Tree) dropFill() {
+	if t.fill != nil {
+		t.fill.close()
+		t.fill = nil
+	}
+}
+
+// fill makes the base what a snapshot says, in one go. Nobody may use the base meanwhile.
+func (b *base) fill(f *fill, pos remote.Position) (err error) {
+	failed := func(err error) error { return remote.E("fill the tree index", "", remote.IO, err) }
+	mark := filepath.Join(b.dir, fillMark)
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		return failed(err)
+	}
+	w := &filler{b: b, f: f, sw: b.db.NewStreamWriter(), buf: z.NewBuffer(2*fillBuffer, "fill"), largest: map[uint32]remote.Ino{}}
+	defer w.buf.Release()
+	if err = w.sw.Prepare(); err == nil {
+		err = w.write(pos)
+	}
+	if err == nil {
+		err = w.sw.Flush()
+	}
+	if err != nil {
+		w.sw.Cancel()
+		if b.reset() == nil { // or the mark tells
+			os.Remove(mark)
+		}
+		return failed(err)
+	}
+	b.nodes.Purge()
+	b.names.Purge()
+	b.bodies.Purge()
+	b.heed(w.largest)
+	b.pos, b.filled = pos, true
+	if err := os.Remove(mark); err != nil {
+		return failed(err)
+	}
+	return nil
+}
+
+// filler writes a fill's records, each kind of which is a stream of its own, in the order of keys.
+type filler struct {
+	b       *base
+	f       *fill
+	sw      *badger.StreamWriter
+	buf     *z.Buffer
+	largest map[uint32]remote.Ino
+
+	n    Node // the inode that is told
+	at   uint32
+	some bool
+	seg  uint64 // of its content
+	body []byte
+}
+
+const fillBuffer = 1 << 20
+
+func (w *filler) put(key, value []byte) error {
+	badger.KVToBuffer(&pb.KV{Key: key, Value: value, Version: 1, StreamId: uint32(key[0])}, w.buf)
+	if w.buf.LenNoPadding() < fillBuffer {
+		return nil
+	}
+	return w.send()
+}
+
+func (w *filler) send() error {
+	err := w.sw.Write(w.buf)
+	w.buf.Reset()
+	return err
+}
+
+func (w *filler) write(pos remote.Position) error {
+	err := w.f.spool.each(func(block []byte) error { return wire.EachOp(block, w.op) })
+	if err == nil {
+		err = w.endInode()
+	}
+	if err != nil {
+		return err
+	}
+	var devices []uint32
+	for d := range w.largest {
+		devices = append(devices, d)
+	}
+	slices.Sort(devices)
+	for _, d := range devices {
+		if err := w.put(k(keyMax, uint64(d)), binary.BigEndian.AppendUint64(nil, uint64(w.largest[d]))); err != nil {
+			return err
+		}
+	}
+	at := binary.BigEndian.AppendUint64(nil, pos.Seq)
+	for _, m := range []struct{ key, value []byte }{{metaForm, []byte{form}}, {metaPart, []byte{1}}, {metaPos, append(at, pos.Hash[:]...)}} {
+		if err := w.put(m.key, m.value); err != nil {
+			return err
+		}
+	}
+	return w.send()
+}
+
+func (w *filler) op(op *remote.Op) error {
+	switch op.Kind {
+	case remote.OpDevice:
+		return w.put(k(keyDevice, uint64(op.Number)), op.Device[:])
+	case remote.OpNode:
+		if err := w.endInode(); err != nil {
+			return err
+		}
+		w.n, w.some = w.f.node(w.at, op), true
+		w.largest[op.Ino.Device()] = op.Ino
+	case remote.OpXattr:
+		w.n.Xattrs++
+		return w.put(kxattr(op.Ino, op.Name), op.Value)
+	case remote.OpExtent:
+		return w.extent(op.Extent)
+	case remote.OpLink:
+		if err := w.endInode(); err != nil {
+			return err
+		}
+		at, _ := w.f.place(op.Ino)
+		return w.put(kname(op.Parent, op.Name), append(binary.BigEndian.AppendUint64(nil, uint64(op.Ino)), *w.f.kind(at)&^kindNamed))
+	}
+	return nil
+}
+
+// extent adds to the record of the segment that it lies in, or of several.
+func (w *filler) extent(e remote.Extent) error {
+	for off, end := e.Off, e.End(); off < end; {
+		seg := off >> segmentBits
+		to := min(end, (seg+1)<<segmentBits)
+		if seg != w.seg {
+			if err := w.endBody(); err != nil {
+				return err
+			}
+			w.seg = seg
+		}
+		part := e.Slice(off, to)
+		w.body = wire.AppendExtent(w.body, &part)
+		off = to
+	}
+	return nil
+}
+
+func (w *filler) endBody() error {
+	if len(w.body) == 0 {
+		return nil
+	}
+	err := w.put(k(keyBody, uint64(w.n.Ino), w.seg), w.body)
+	w.body = w.body[:0]
+	return err
+}
+
+// endInode writes the record of the inode that was told, now that its xattrs are counted.
+func (w *filler) endInode() error {
+	if !w.some {
+		return nil
+	}
+	if err := w.endBody(); err != nil {
+		return err
+	}
+	w.some, w.seg = false, 0
+	w.at++
+	return w.put(k(keyNode, uint64(w.n.Ino)), encodeNode(w.n))
+}
