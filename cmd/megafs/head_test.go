@@ -14,7 +14,7 @@ func TestP4_V23VaultHeads(t *testing.T) {
 	a, b := newMachine(t), newMachine(t)
 	dir := filepath.Join(a.home, "vault")
 	a.url = "dir:" + dir
-	_, key := a.init() // which costs less to unlock with
+	_, key := a.init()                              // which costs less to unlock with
 	b.url = "dir:" + filepath.Join(b.home, "vault") // its view of the store
 	shows := func(from string) {
 		t.Helper()

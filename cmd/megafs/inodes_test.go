@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -18,8 +20,9 @@ import (
 	"megafs/remote/vault"
 )
 
-// manyInodes makes a vault in a folder that says it has n inodes, by a snapshot alone: directories of perDir files, whose content is in objects that nobody stored.
-func manyInodes(t *testing.T, dir, passphrase string, n int) (files int) {
+// manyInodes makes a vault in a folder that says it has n inodes: directories of perDir files, whose content is in objects that nobody stored. It has them by a snapshot,
+// or by entries of the log and a snapshot.
+func manyInodes(t *testing.T, dir, passphrase string, n int, logged bool) (files int) {
 	t.Helper()
 	ctx := context.Background()
 	check := func(err error) {
@@ -47,31 +50,49 @@ func manyInodes(t *testing.T, dir, passphrase string, n int) (files int) {
 	const objectFiles = remote.MaxContent / (8 << 10)
 	dirs := max(n/(perDir+1), 1)
 	files = n - dirs
+	each := (files + dirs - 1) / dirs
 	at := remote.TimeOf(time.Now())
+	root := remote.Attr{Type: remote.Dir, Mode: 0o755, Atime: at, Mtime: at, Ctime: at, Btime: at}
+	// What there is of inode i, in the order of a snapshot; its name comes later there.
+	inode := func(i int) []remote.Op {
+		node := remote.Op{Kind: remote.OpNode, Ino: ino(i), Attr: root}
+		if i < dirs {
+			return []remote.Op{node}
+		}
+		i -= dirs
+		node.Attr.Type, node.Attr.Mode, node.Attr.Size = remote.File, 0o644, 6000
+		e := remote.Extent{Len: node.Attr.Size, Ref: remote.Ref{Epoch: 1, Chunks: remote.MaxChunks, Off: uint32(i%objectFiles) * (8 << 10)}}
+		binary.BigEndian.PutUint64(e.Ref.Object[:], uint64(i/objectFiles)*0x9e3779b97f4a7c15) // as ids are: no two begin alike
+		return []remote.Op{node, {Kind: remote.OpExtent, Ino: node.Ino, Extent: e}}
+	}
+	name := func(i int) remote.Op {
+		if i < dirs {
+			return remote.Op{Kind: remote.OpLink, Parent: remote.Root, Ino: ino(i), Name: fmt.Sprintf("dir%06d", i)}
+		}
+		i -= dirs
+		return remote.Op{Kind: remote.OpLink, Parent: ino(i / each), Ino: ino(dirs + i), Name: fmt.Sprintf("some file %09d.txt", i)}
+	}
+	if logged {
+		ops := []remote.Op{{Kind: remote.OpNode, Ino: remote.Root, Attr: root}}
+		for i := range n {
+			ops = append(append(ops, inode(i)...), name(i))
+			if len(ops) > 30_000 || i == n-1 {
+				pos, err = va.Commit(ctx, pos, ops)
+				check(err)
+				ops = ops[:0]
+			}
+		}
+	}
 	_, err = va.Snapshot(ctx, pos, func(yield func(remote.Op) error) error {
 		check(yield(remote.Op{Kind: remote.OpDevice, Device: device, Number: number}))
-		attr := remote.Attr{Type: remote.Dir, Mode: 0o755, Atime: at, Mtime: at, Ctime: at, Btime: at}
-		for i := range dirs + 1 {
-			op := remote.Op{Kind: remote.OpNode, Ino: remote.Root, Attr: attr}
-			if i > 0 {
-				op.Ino = ino(i - 1)
+		check(yield(remote.Op{Kind: remote.OpNode, Ino: remote.Root, Attr: root}))
+		for i := range n {
+			for _, op := range inode(i) {
+				check(yield(op))
 			}
-			check(yield(op))
 		}
-		attr.Type, attr.Mode, attr.Size = remote.File, 0o644, 6000
-		for i := range files {
-			check(yield(remote.Op{Kind: remote.OpNode, Ino: ino(dirs + i), Attr: attr}))
-			var e remote.Extent
-			e.Len = attr.Size
-			copy(e.Ref.Object[:], fmt.Appendf(nil, "object %024d", i/objectFiles))
-			e.Ref.Epoch, e.Ref.Chunks, e.Ref.Off = 1, remote.MaxChunks, uint32(i%objectFiles)*(8<<10)
-			check(yield(remote.Op{Kind: remote.OpExtent, Ino: ino(dirs + i), Extent: e}))
-		}
-		for i := range dirs {
-			check(yield(remote.Op{Kind: remote.OpLink, Parent: remote.Root, Ino: ino(i), Name: fmt.Sprintf("dir%06d", i)}))
-		}
-		for i := range files {
-			check(yield(remote.Op{Kind: remote.OpLink, Parent: ino(i / ((files + dirs - 1) / dirs)), Ino: ino(dirs + i), Name: fmt.Sprintf("some file %09d.txt", i)}))
+		for i := range n {
+			check(yield(name(i)))
 		}
 		return nil
 	})
@@ -138,7 +159,7 @@ func TestP7Inodes(t *testing.T) {
 	dirs := max(n/(perDir+1), 1)
 	if _, err := os.Stat(dir); err != nil {
 		begun := time.Now()
-		manyInodes(t, dir, passphrase, n)
+		manyInodes(t, dir, passphrase, n, false)
 		t.Logf("%d inodes made in %v", n, time.Since(begun).Round(time.Millisecond))
 	}
 	parts, bytes := folderSize(t, filepath.Join(dir, "s/p"))
@@ -174,7 +195,7 @@ func TestP7Inodes(t *testing.T) {
 	})
 	timed("ls -l of 20 directories", func() {
 		for i := range 20 {
-			d := filepath.Join(m.mnt, fmt.Sprintf("dir%06d", i*dirs/20))
+			d := filepath.Join(m.mnt, fmt.Sprintf("dir%06d", (i+1)*(dirs-1)/20))
 			l, err := os.ReadDir(d)
 			if err != nil || len(l) == 0 {
 				t.Fatal(len(l), err)
@@ -206,5 +227,64 @@ func TestP7Inodes(t *testing.T) {
 			t.Fatal(len(l), err)
 		}
 	})
+	m.umount()
+}
+
+// TestP7Collecting lets a mount collect garbage by itself, from a vault with many inodes in its log, of which nothing is kept of the past: memory stays below what was given. There are
+// 20 000 inodes; MEGAFS_TEST_INODES says another number.
+func TestP7Collecting(t *testing.T) {
+	n := 20_000
+	if s := os.Getenv("MEGAFS_TEST_INODES"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const passphrase, memory = "garbage in one vault for a test", int64(256 << 20)
+	m := newMachine(t)
+	dir := filepath.Join(m.home, "vault")
+	manyInodes(t, dir, passphrase, n, true)
+	entries, bytes := folderSize(t, filepath.Join(dir, "l"))
+	t.Logf("%d entries of %.1f MB", entries, float64(bytes)/1e6)
+	pass := filepath.Join(m.home, "pass")
+	if err := os.WriteFile(pass, []byte(passphrase+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.url = "dir:" + dir
+	mount := func(flags ...string) {
+		m.mount(append([]string{"--passphrase-file", pass, "--trust-first-use"}, flags...)...)
+	}
+	mount()
+	t.Logf("mounted: peak RSS %d MiB", peak(t, m.pid())>>20)
+	m.sh("rm $M/dir000000/*0.txt; echo x >$M/new") // a first commit, without which no machine collects
+	m.umount()
+	mount("--gc-every", "1s", "--keep", "0", "--gc-grace", "0", "--gc-requests", "1000000", "--gc-bytes", "100G")
+	start := time.Now()
+	first := func() bool { _, err := os.Stat(filepath.Join(dir, "l", fmt.Sprintf("%016x", 1))); return err != nil }
+	var s status
+	for !first() {
+		if time.Since(start) > 5*time.Minute {
+			t.Fatalf("the log was not shortened: %+v", s.GC)
+		}
+		time.Sleep(50 * time.Millisecond)
+		if err := json.Unmarshal([]byte(m.want(0, "", "status", "--json", m.mnt)), &s); err != nil {
+			t.Fatal(err)
+		}
+		if s.GC != nil && s.GC.Error != "" {
+			t.Fatal(s.GC.Error)
+		}
+	}
+	rss := peak(t, m.pid())
+	t.Logf("collected after %v: peak RSS %d MiB, %v of CPU", time.Since(start).Round(time.Millisecond), rss>>20, cpuTime(t, m.pid()))
+	if rss > memory {
+		t.Errorf("%d MiB of memory, %d were given", rss>>20, memory>>20)
+	}
+	if l, err := os.ReadDir(m.mnt); err != nil || len(l) == 0 {
+		t.Error(len(l), err)
+	}
+	m.umount()
+	m.wipe(".cache/megafs/*")
+	mount()
+	m.sh("test -e $M/new")
 	m.umount()
 }
