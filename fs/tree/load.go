@@ -39,6 +39,14 @@ func (t *Tree) Partial() (bool, error) {
 	return partial != nil, err
 }
 
+// Numbers is how many inode numbers were given out, as far as the base knows: no fewer than there are inodes.
+func (t *Tree) Numbers() (n uint64) {
+	for _, ino := range *t.base.most.Load() {
+		n += uint64(ino) & (1<<remote.InoBits - 1)
+	}
+	return n
+}
+
 // Reset implements remote.Sink: the base is emptied.
 func (t *Tree) Reset() error {
 	t.mu.Lock()

@@ -296,10 +296,17 @@ const (
 	snapshotCommits = 1000
 )
 
+// due reports whether a snapshot is. A large vault's costs as much to store as it saves whoever opens the vault anew only after more changes: about 100 bytes an inode, against
+// some milliseconds for each entry that is read instead.
+func due(commits, ops int, inodes uint64) bool {
+	return uint64(commits) >= max(snapshotCommits, inodes/500) || uint64(ops) >= max(snapshotOps, inodes/4)
+}
+
 // snapshot stores the whole state when enough has changed since the last one, so that opening the vault anew stays quick.
 func (e *Engine) snapshot(ctx context.Context) error {
 	want := e.want.Load()
-	if e.commits < snapshotCommits && e.since < snapshotOps && !want {
+	inodes := e.o.Tree.Numbers()
+	if !due(e.commits, e.since, inodes) && !want {
 		return nil
 	}
 	if p := e.o.Tree.Stat(); p.Bytes > sliceBytes {
@@ -316,7 +323,7 @@ func (e *Engine) snapshot(ctx context.Context) error {
 	e.want.Store(false)
 	if err != nil {
 		e.o.Log.Warn("no snapshot could be stored; it is tried again", "reason", err)
-		e.commits, e.since = snapshotCommits/2, snapshotOps/2
+		e.commits, e.since = e.commits/2, e.since/2
 		return nil
 	}
 	e.commits, e.since = 0, 0
