@@ -39,6 +39,9 @@ type Options struct {
 	Now    func() time.Time // nil: the clock
 	Wait   time.Duration    // how long a wait for events is held; 0: 30 s
 
+	// NoSweep leaves garbage alone: for a server that is opened to change accounts only.
+	NoSweep bool
+
 	// Links is how a confirmation link begins; empty: https://mega.nz/.
 	Links string
 }
@@ -148,10 +151,15 @@ func (s *Server) start() error {
 		s.stop()
 		return err
 	}
-	s.done.Add(1)
-	go s.collect()
+	if !s.opts.NoSweep {
+		s.done.Add(1)
+		go s.collect()
+	}
 	return nil
 }
+
+// EndWaits ends all waiting for events, so that the requests under way come to an end.
+func (s *Server) EndWaits() { s.stop() }
 
 // Close ends what the server does by itself and closes its state. No request may be under way.
 func (s *Server) Close() error {
