@@ -17,7 +17,9 @@ func TestRclone(t *testing.T) {
 		must(t, f.s.AddAccount(NewAccount{Email: email, Password: password}))
 		obscured := strings.TrimSpace(f.run(tool, "obscure", password))
 		f.file("rclone.conf", []byte("[m]\ntype = mega\nuser = "+email+"\npass = "+obscured+"\n"))
-		rclone := func(args ...string) string { return f.run(tool, append([]string{"--config", f.path("rclone.conf")}, args...)...) }
+		rclone := func(args ...string) string {
+			return f.run(tool, append([]string{"--config", f.path("rclone.conf")}, args...)...)
+		}
 		rclone("mkdir", "m:d/e")
 		files := map[string][]byte{"empty": nil, "small": []byte("hello mega\n"), "edge": pattern(131072), "big ü": pattern(5_000_000)}
 		for name, data := range files {

@@ -88,22 +88,28 @@ func runAttributesPut(c *call, raw []byte) (result, error) {
 		if !isAttribute(name) {
 			return result{}, BadArgs
 		}
-		var pair []string
-		var value string
+		var pair []any
+		var value, version string
 		if json.Unmarshal(v, &pair) == nil && len(pair) > 0 && len(pair) <= 2 {
-			value = pair[0]
+			var ok bool
+			if value, ok = pair[0].(string); !ok {
+				return result{}, BadArgs
+			}
+			if len(pair) == 2 {
+				version, _ = pair[1].(string)
+			}
 		} else if json.Unmarshal(v, &value) != nil {
 			return result{}, BadArgs
 		}
 		if !attributeFits(name, value) {
 			return result{}, BadArgs
 		}
-		if len(pair) == 2 && c.name == "upv" {
+		if version != "" && c.name == "upv" {
 			var old attribute
 			if _, err := c.t.load(attributeKey(c.account.User, name), &old); err != nil {
 				return result{}, err
 			}
-			if old.Version != pair[1] {
+			if old.Version != version {
 				return result{}, Expired
 			}
 		}
