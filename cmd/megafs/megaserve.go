@@ -42,6 +42,7 @@ var megaserveCommand = &cli.Command{
 		&cli.BoolFlag{Name: "plain-http", Usage: "serve other machines without TLS: behind something that has it"},
 		&cli.StringFlag{Name: "url", Usage: "how clients reach the server, if not as they say: scheme and host, as `URL`"},
 		&cli.StringFlag{Name: "quota", Value: "50G", Usage: "`SIZE` that an account may store if nothing else was said"},
+		&cli.BoolFlag{Name: "closed", Usage: "let nobody sign up: there are only the accounts that were added"},
 		&cli.StringFlag{Name: "outbox", Usage: "`DIR` for the mails that confirm a sign-up"},
 		&cli.IntFlag{Name: "hashcash", Usage: "let log-ins compute first: `EASINESS` from 1 to 255, some 190 is usual; megatools can't then"},
 		&cli.Float64Flag{Name: "rate", Value: 20, Usage: "commands without a log-in that an address may send in a second; 0: any `NUMBER`"},
@@ -69,7 +70,7 @@ func serverFolder(c *cli.Context) (string, error) {
 
 // serverOptions reads the flags that say how the server is to be.
 func serverOptions(c *cli.Context, dir string) (o megaserver.Options, err error) {
-	o = megaserver.Options{State: dir, URL: c.String("url"), Hashcash: c.Int("hashcash"), Rate: c.Float64("rate"), Burst: 200}
+	o = megaserver.Options{State: dir, URL: c.String("url"), Hashcash: c.Int("hashcash"), Rate: c.Float64("rate"), Burst: 200, Closed: c.Bool("closed")}
 	if o.Hashcash < 0 || o.Hashcash > 255 {
 		return o, usage("--hashcash is a number from 1 to 255")
 	}

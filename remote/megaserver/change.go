@@ -68,6 +68,15 @@ func runMove(c *call, raw []byte) (result, error) {
 	if up, err := c.t.node(n.parent); err != nil || up == nil || !up.isFolder() {
 		return result{}, NoAccess // an old version
 	}
+	if err := c.t.shallow(target); err != nil {
+		return result{}, err
+	}
+	if _, top, err := c.incoming(n); err != nil || top {
+		if err == nil {
+			err = NoAccess
+		}
+		return result{}, err
+	}
 	to, inside, err := c.t.root(target, n.h)
 	if err != nil {
 		return result{}, err
@@ -164,8 +173,17 @@ func runDelete(c *call, raw []byte) (result, error) {
 	if err := args(raw, &f); err != nil {
 		return result{}, err
 	}
-	n, err := c.reach(f.Node, mayAll)
+	n, err := c.reach(f.Node, mayRead)
 	if err != nil {
+		return result{}, err
+	}
+	if in, top, err := c.incoming(n); err != nil || top {
+		if err == nil {
+			err = c.leave(n, in)
+		}
+		return done, err
+	}
+	if n, err = c.reach(f.Node, mayAll); err != nil {
 		return result{}, err
 	}
 	if n.parent == "" {

@@ -107,7 +107,6 @@ func answer(w http.ResponseWriter, body []byte) {
 }
 
 func (s *Server) serveCommands(w http.ResponseWriter, r *http.Request) {
-	deadlines(w, time.Minute, time.Minute)
 	q := r.URL.Query()
 	if q.Has("wlt") {
 		answer(w, []byte("1"))
@@ -117,10 +116,10 @@ func (s *Server) serveCommands(w http.ResponseWriter, r *http.Request) {
 	if size < 0 || size > maxBody {
 		size = maxBody
 	}
-	if s.pieces.Acquire(r.Context(), size) != nil {
+	if s.bodies.Acquire(r.Context(), size) != nil {
 		return
 	}
-	defer s.pieces.Release(size)
+	defer s.bodies.Release(size)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		bare(w, BadArgs)

@@ -10,9 +10,11 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
+// sendSize is the most that one download has in memory.
+const sendSize = 1 << 20
+
 // serveDownload answers with a range of a file's bytes. The range is in the path; the status is 200 for a part, too.
 func (s *Server) serveDownload(w http.ResponseWriter, r *http.Request, rest string) {
-	deadlines(w, time.Minute, time.Minute)
 	name, at, _ := strings.Cut(rest, "/")
 	cut := s.faults.data(w, r)
 	if cut.done {
@@ -110,7 +112,7 @@ func (s *Server) parts(id contentID, from, to uint64) (found []part, err error) 
 
 // send writes the bytes from from to to. It reads little first, so that the first byte comes soon.
 func (s *Server) send(out interface{ Write([]byte) (int, error) }, w http.ResponseWriter, r *http.Request, id contentID, from, to uint64) error {
-	size := min(to-from, pieceSize)
+	size := min(to-from, sendSize)
 	if err := s.pieces.Acquire(r.Context(), int64(size)); err != nil {
 		return err
 	}
@@ -131,12 +133,12 @@ func (s *Server) send(out interface{ Write([]byte) (int, error) }, w http.Respon
 				if err := s.blobs.GetRange(r.Context(), blobPrefix(id)+p.blob, int64(p.skip+from-p.off), b); err != nil {
 					return err
 				}
-				http.NewResponseController(w).SetWriteDeadline(time.Now().Add(2 * time.Minute))
+				deadlines(w, 3*time.Minute, 2*time.Minute) // the one for reading, too: when it passes the request counts as given up
 				if _, err := out.Write(b); err != nil {
 					return err
 				}
 				from += uint64(len(b))
-				step = min(2*step, pieceSize)
+				step = min(2*step, sendSize)
 			}
 		}
 		if len(parts) == 0 {

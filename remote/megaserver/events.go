@@ -162,7 +162,6 @@ func (s *Server) listener(t *tx, r *http.Request) (*listener, error) {
 
 // serveEvents answers sc and wsc: what happened since a number, or where to wait for more.
 func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request, both bool) {
-	deadlines(w, time.Minute, time.Minute)
 	name := "sc"
 	if both {
 		name = "wsc"
@@ -296,7 +295,7 @@ func (s *Server) sign(what string, b []byte) []byte {
 
 // serveWait holds the request until the account has an event that is newer than the ticket's, or for a while.
 func (s *Server) serveWait(w http.ResponseWriter, r *http.Request, rest string) {
-	deadlines(w, time.Minute, s.opts.Wait+time.Minute)
+	deadlines(w, s.opts.Wait+time.Minute, s.opts.Wait+time.Minute)
 	if s.faults.pseudo(w, r, "w") {
 		return
 	}

@@ -94,17 +94,23 @@ func (g *gate) wrong(email string) {
 	x.n++
 }
 
+// guarded are the commands that count even with a session, which may be none's: they make accounts, sessions and mails.
+var guarded = map[string]bool{"us": true, "us0": true, "up": true, "uc": true, "uc2": true, "ud": true, "ud2": true}
+
 // admit lets a request with commands in, or answers it: too many from its address, or work to be done first.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, b *batch, challenge int) bool {
-	if r.URL.Query().Get("sid") != "" {
-		if challenge == 0 {
-			return true
+	session := r.URL.Query().Get("sid") != ""
+	counted := 0
+	for _, i := range b.items {
+		if !session || guarded[i.name] {
+			counted++
 		}
-	} else {
-		if !s.gate.allow(address(r), min(len(b.items), s.gate.burst)) {
-			bare(w, RateLimit)
-			return false
-		}
+	}
+	if counted > 0 && !s.gate.allow(address(r), min(counted, s.gate.burst)) {
+		bare(w, RateLimit)
+		return false
+	}
+	if !session {
 		for _, i := range b.items {
 			if i.name == "us" && challenge == 0 {
 				challenge = s.opts.Hashcash

@@ -53,6 +53,9 @@ func runPut(c *call, raw []byte) (result, error) {
 	if !target.isFolder() {
 		return result{}, NoAccess
 	}
+	if err := c.t.shallow(target); err != nil {
+		return result{}, err
+	}
 	owner := target.owner
 	if err := c.checkPut(&f, target, owner); err != nil {
 		return result{}, err

@@ -42,6 +42,11 @@ type Options struct {
 	// NoSweep leaves garbage alone: for a server that is opened to change accounts only.
 	NoSweep bool
 
+	// Closed lets nobody sign up.
+	Closed bool
+	// Anonymous is the quota of accounts whose address is not confirmed; 0: they can store nothing.
+	Anonymous int64
+
 	// Links is how a confirmation link begins; empty: https://mega.nz/.
 	Links string
 }
@@ -57,7 +62,8 @@ type Server struct {
 
 	locks  accountLocks
 	events notifier
-	pieces *semaphore.Weighted // bytes of bodies in memory
+	pieces *semaphore.Weighted // bytes of files in memory
+	bodies *semaphore.Weighted // and of commands, which must not wait for those who read files slowly
 	faults Faults
 	gate   gate
 	work   work // hashcash
@@ -70,7 +76,8 @@ type Server struct {
 
 const (
 	defaultQuota = 50 << 30
-	maxDepth     = 4096 // of folders in folders
+	maxDepth     = 4000    // of a folder in which something may be put
+	maxWalk      = 1 << 20 // of any: moving a deep folder into another makes a deeper one
 )
 
 // New opens a server's state and begins to look after it. Close ends that.
@@ -90,7 +97,7 @@ func New(o Options) (*Server, error) {
 	if o.Links == "" {
 		o.Links = "https://mega.nz/"
 	}
-	s := &Server{opts: o, blobs: o.Blobs, log: o.Log, now: o.Now, pieces: semaphore.NewWeighted(max(o.Memory, 2*pieceSize))}
+	s := &Server{opts: o, blobs: o.Blobs, log: o.Log, now: o.Now, pieces: semaphore.NewWeighted(max(o.Memory*3/4, 2*pieceSize)), bodies: semaphore.NewWeighted(max(o.Memory/4, 2*maxBody))}
 	if s.log == nil {
 		s.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -177,6 +184,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not known here", http.StatusMethodNotAllowed)
 		return
 	}
+	deadlines(w, time.Minute, time.Minute)
 	switch head {
 	case "cs":
 		if rest == "rs" {

@@ -271,6 +271,7 @@ func TestShares(t *testing.T) {
 	if got := al.get(r.F[0].H); string(got) != "bo's" || al.tree().find(r.F[0].H).K != dir+":S0M" || w.used(al) != 10 {
 		t.Fatalf("what was put into the share: %q, %+v", got, al.tree().find(r.F[0].H))
 	}
+	bo.fails(NoAccess, `{"a":"m","n":%q,"t":%q}`, dir, dir)
 	bo.do(`{"a":"d","n":%q}`, file)
 	if al.tree().find(file) != nil {
 		t.Fatal("deleted by one with full rights, and still there")
@@ -282,6 +283,12 @@ func TestShares(t *testing.T) {
 	bo.fails(NoEntry, `{"a":"g","g":1,"n":%q}`, r.F[0].H)
 	if bo.tree().find(dir) != nil || len(al.tree().OK) != 0 {
 		t.Fatal("no longer shared, and still seen")
+	}
+
+	// To delete what somebody shares is to leave the share.
+	al.do(`{"a":"s2","n":%q,"s":[{"u":%q,"r":0}],"ok":"T0s","ha":"SEE"}`, dir, bo.user)
+	if got := bo.do(`{"a":"d","n":%q}`, dir); got != "0" || bo.tree().find(dir) != nil || al.tree().find(dir) == nil || len(al.tree().OK) != 0 {
+		t.Fatalf("left the share: %s", got)
 	}
 
 	// A public link.

@@ -95,7 +95,7 @@ func runShare(c *call, raw []byte) (result, error) {
 		tell = append(tell, told{who, m.Level.int})
 		codes = append(codes, "0")
 	}
-	if err := c.storeShare(n, &o, had); err != nil {
+	if err := c.t.storeShare(n, &o, had); err != nil {
 		return result{}, err
 	}
 	if !o.public() && n.link != "" { // the link goes with the share
@@ -159,9 +159,9 @@ func (o *outShare) set(who userID, level *int, now int64) {
 	}
 }
 
-func (c *call) storeShare(n *node, o *outShare, had bool) error {
-	key := outShareKey(c.account.User, n.h)
-	k, err := c.t.counters(c.account.User)
+func (t *tx) storeShare(n *node, o *outShare, had bool) error {
+	key := outShareKey(n.owner, n.h)
+	k, err := t.counters(n.owner)
 	if err != nil {
 		return err
 	}
@@ -171,17 +171,17 @@ func (c *call) storeShare(n *node, o *outShare, had bool) error {
 			return nil
 		}
 		k.Shares--
-		err = c.t.remove(key)
+		err = t.remove(key)
 	case had:
-		return c.t.store(key, o)
+		return t.store(key, o)
 	default:
 		k.Shares++
-		err = c.t.store(key, o)
+		err = t.store(key, o)
 	}
 	if err != nil {
 		return err
 	}
-	return c.t.putCounters(c.account.User, k)
+	return t.putCounters(n.owner, k)
 }
 
 // shareEvents tells the owner and, if it is an account, the other side.
@@ -216,6 +216,40 @@ func (c *call) shareEvents(n *node, o *outShare, who userID, level *int) error {
 		return c.t.event([]userID{who}, head, []byte(`"n":"`+n.h+`","ou":"`+n.owner+`"`))
 	}
 	return c.t.deliver([]userID{who}, packet{packetHead: packetHead{Name: "t", Echo: c.echo}, Tree: n.h, Body: []byte(`"ou":"` + n.owner + `"`)})
+}
+
+// incoming says whether n is the topmost folder of what somebody else shares with the asking account.
+func (c *call) incoming(n *node) (in inShare, top bool, err error) {
+	if n.owner == c.account.User {
+		return in, false, nil
+	}
+	top, err = c.t.load(inShareKey(c.account.User, n.h), &in)
+	return in, top, err
+}
+
+// leave ends a share on the side of the one who got it. To delete a folder of somebody else's is this, and never harms the folder.
+func (c *call) leave(n *node, in inShare) error {
+	var o outShare
+	had, err := c.t.load(outShareKey(in.Owner, n.h), &o)
+	if err != nil {
+		return err
+	}
+	o.set(c.account.User, nil, c.t.now.Unix())
+	if err := c.t.storeShare(n, &o, had); err != nil {
+		return err
+	}
+	if err := c.t.remove(inShareKey(c.account.User, n.h)); err != nil {
+		return err
+	}
+	h, err := c.head("d")
+	if err != nil {
+		return err
+	}
+	if err := c.t.event([]userID{c.account.User}, h, []byte(`"n":"`+n.h+`","ou":"`+c.account.User+`"`)); err != nil {
+		return err
+	}
+	body := `"n":"` + n.h + `","o":"` + n.owner + `","u":"` + c.account.User + `","ts":` + strconv.FormatInt(c.t.now.Unix(), 10) + `,"ou":"` + c.account.User + `"`
+	return c.t.event([]userID{n.owner}, packetHead{Name: "s2", Echo: c.echo}, []byte(body))
 }
 
 // runLink is l: the public link of a node.

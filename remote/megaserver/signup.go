@@ -137,6 +137,9 @@ func runUserPut(c *call, raw []byte) (result, error) {
 
 // signUpBare makes an account that has no address yet.
 func signUpBare(c *call, key, challenge string) (result, error) {
+	if c.s.opts.Closed {
+		return result{}, NoAccess
+	}
 	k, err := unb64(key)
 	if err != nil || len(k) != 16 {
 		return result{}, BadArgs

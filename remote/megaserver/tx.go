@@ -206,13 +206,31 @@ func (t *tx) root(n *node, passed handle) (root *node, met bool, err error) {
 		if err != nil {
 			return nil, false, err
 		}
-		if up == nil || i > maxDepth {
+		if up == nil || i > maxWalk {
 			return nil, false, errNode
 		}
 		n = up
 		met = met || n.h == passed
 	}
 	return n, met, nil
+}
+
+// shallow refuses a folder that is too deep to be filled.
+func (t *tx) shallow(n *node) error {
+	for depth := 0; n.parent != ""; depth++ {
+		up, err := t.node(n.parent)
+		if err != nil {
+			return err
+		}
+		if up == nil {
+			return errNode
+		}
+		if depth > maxDepth {
+			return BadArgs
+		}
+		n = up
+	}
+	return nil
 }
 
 // live returns a node that was not deleted, nor a folder above it; nil if there is none.

@@ -246,6 +246,9 @@ func runFlags(*call, []byte) (result, error) { return text(flags) }
 
 // quota is how many bytes an account may have.
 func (s *Server) quota(a *account) int64 {
+	if a.Email == "" {
+		return s.opts.Anonymous
+	}
 	if a.Quota > 0 {
 		return a.Quota
 	}
