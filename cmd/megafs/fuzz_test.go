@@ -39,7 +39,8 @@ func FuzzSize(f *testing.F) {
 
 // FuzzURL: what is taken for a remote is an absolute folder or a place in a bucket, and its URL means the same again.
 func FuzzURL(f *testing.F) {
-	for _, s := range []string{"", "dir:", "dir:/a/../b", "dir:relative", "mega:", "dir:/a\x00b", "DIR:/x", "dir:dir:/x", "file:///x", "s3://h/b", "s3://H:9/b/p?region=r&path-style=1&ca=/x", "s3://u:p@h/b"} {
+	for _, s := range []string{"", "dir:", "dir:/a/../b", "dir:relative", "mega:", "dir:/a\x00b", "DIR:/x", "dir:dir:/x", "file:///x", "s3://h/b", "s3://H:9/b/p?region=r&path-style=1&ca=/x", "s3://u:p@h/b",
+		"mega:me@example.com", "mega://me@example.com@h:1", "mega+http://a@b@127.0.0.1", "https://mega.nz/folder/abcdefgh#AAAAAAAAAAAAAAAAAAAAAA"} {
 		f.Add(s, "", "")
 	}
 	f.Add("dir:/a", "state", "/cache")
@@ -48,11 +49,14 @@ func FuzzURL(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if (p.Dir == "") == (p.S3 == nil) {
-			t.Errorf("%q is a folder and a bucket, or neither: %+v", url, p)
+		if p.Mega != nil && p.Mega.Link != "" {
+			return // its URL has no key any more, and is no remote
+		}
+		if n := len(p.Dir); (p.Mega == nil) == ((n == 0) == (p.S3 == nil)) {
+			t.Errorf("%q is not one of a folder, a bucket and an account: %+v", url, p)
 		}
 		for _, d := range []string{p.Dir, p.State, p.Cache, p.KeyFile} {
-			if d == "" && p.S3 != nil {
+			if d == "" && (p.S3 != nil || p.Mega != nil) {
 				continue
 			}
 			if !filepath.IsAbs(d) || filepath.Clean(d) != d {

@@ -103,7 +103,7 @@ func (x *served) limit(r control.Request) (bounds, error) {
 		return x.limits(), nil
 	}
 	if x.s.Profile.S3 == nil {
-		return bounds{}, usage("limits are for vaults in a bucket; this one is in a folder")
+		return bounds{}, usage("limits are for vaults in a bucket; this is none")
 	}
 	up, down := int64(-1), int64(-1)
 	if r.Up != nil {

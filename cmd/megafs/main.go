@@ -30,7 +30,7 @@ func run(args []string) int {
 		Version:                version(),
 		UseShortOptionHandling: true,
 		Commands: []*cli.Command{
-			mountCommand, umountCommand, syncCommand, statusCommand, whyCommand, historyCommand, restoreCommand, limitCommand, vaultCommand, megaserveCommand, doctorCommand, versionCommand, exitCodesCommand,
+			mountCommand, umountCommand, syncCommand, statusCommand, whyCommand, historyCommand, restoreCommand, limitCommand, vaultCommand, loginCommand, logoutCommand, whoamiCommand, linkCommand, megaserveCommand, doctorCommand, versionCommand, exitCodesCommand,
 			daemonCommand, unlockCommand,
 		},
 		ExitErrHandler: func(*cli.Context, error) {},

@@ -46,19 +46,22 @@ type settings struct {
 	Options       []string
 	GC            collecting
 	At            time.Time // zero: the present
+
+	DeletePermanent bool // what is removed from a MEGA account does not go to its rubbish bin
 }
 
 var mountCommand = &cli.Command{
-	Name: "mount", Usage: "mount a vault", ArgsUsage: "MOUNTPOINT",
+	Name: "mount", Usage: "mount a vault or a MEGA account", ArgsUsage: "MOUNTPOINT",
 	Description: "Mounts and returns when the mount answers; a process in the background serves it.\n" +
 		"Without --remote it is your own vault in $XDG_DATA_HOME/megafs/vault, made at first use.\n\n" +
 		"   megafs mount ~/mega\n" +
 		"   megafs mount --remote dir:/backup/vault --passphrase-file ~/.vault-pass /mnt/mega\n" +
 		"   megafs mount --remote s3://s3.example.com/bucket/vault --upload-limit 2M ~/mega\n" +
+		"   megafs mount --remote mega: ~/mega     # the MEGA account of megafs login\n" +
 		"   megafs mount --at 2d /mnt/then         # as it was two days ago, read-only\n" +
 		"   megafs mount --gc-every 24h --keep 90d ~/mega   # gives room back by itself, after 90 days\n\n" + s3Help,
 	Flags: append(remoteFlags(),
-		&cli.StringFlag{Name: "remote", Aliases: []string{"r"}, Usage: "`URL` of the vault: dir:/path or s3://host[:port]/bucket[/prefix]", EnvVars: []string{"MEGAFS_REMOTE"}},
+		&cli.StringFlag{Name: "remote", Aliases: []string{"r"}, Usage: "`URL` of the vault: dir:/path or s3://host[:port]/bucket[/prefix]; or mega: for the MEGA account that is logged in, or the link of a public folder there", EnvVars: []string{"MEGAFS_REMOTE"}},
 		&cli.StringFlag{Name: "cache-size", Usage: "`SIZE` on disk for cached blocks; a vault in a local folder needs none unless you say so", DefaultText: "10G"},
 		&cli.StringFlag{Name: "memory", Usage: "`SIZE` of memory to stay under", Value: "256M"},
 		&cli.StringFlag{Name: "journal-size", Usage: "`SIZE` on disk for what is not sent yet", Value: "1G"},
@@ -71,6 +74,7 @@ var mountCommand = &cli.Command{
 		&cli.StringFlag{Name: "log", Usage: "log to `FILE`", DefaultText: "megafs.log in the state folder"},
 		&cli.StringSliceFlag{Name: "o", Usage: "mount `OPTIONS`, as in mount(8)"},
 		&cli.StringFlag{Name: "gc-every", Usage: "`SPAN` after which garbage is collected in the background; 0 for never", Value: "0"},
+		&cli.StringFlag{Name: "delete", Usage: "where what is removed from a MEGA account goes: trash (its rubbish bin) or permanent", Value: "trash"},
 		&cli.StringFlag{Name: "keep", Usage: "`SPAN` of the past that collecting leaves whole", Value: "30d"},
 		&cli.StringFlag{Name: "gc-grace", Usage: "`SPAN` between giving up and removing, for machines that are away", Value: "24h"},
 		&cli.Int64Flag{Name: "gc-requests", Usage: "`NUMBER` of requests to the store an hour that collecting may spend", Value: 3600},
@@ -119,7 +123,7 @@ func mountSettings(c *cli.Context) (*settings, error) {
 		return nil, err
 	}
 	if p.S3 == nil && s.UploadLimit+s.DownloadLimit > 0 {
-		return nil, usage("--upload-limit and --download-limit are for vaults in a bucket; %s is a folder", p.URL)
+		return nil, usage("--upload-limit and --download-limit are for vaults in a bucket; %s is a folder or an account", p.URL)
 	}
 	for flag, to := range map[string]*time.Duration{"gc-every": &s.GC.Every, "keep": &s.GC.Keep, "gc-grace": &s.GC.Grace} {
 		if *to, err = age(c.String(flag)); err != nil {
@@ -163,6 +167,16 @@ func mountSettings(c *cli.Context) (*settings, error) {
 			return nil, usage("a vault can't be mounted over its own folders, or in them: %s", d)
 		}
 	}
+	switch c.String("delete") {
+	case "trash":
+	case "permanent":
+		s.DeletePermanent = true
+	default:
+		return nil, usage("--delete is trash or permanent")
+	}
+	if p.Mega != nil && (!s.At.IsZero() || s.GC.Every > 0) {
+		return nil, usage("--at and --gc-every are for vaults; %s is a MEGA account", p.URL)
+	}
 	switch c.String("fsync") {
 	case "journal":
 	case "remote":
@@ -190,6 +204,12 @@ func mount(c *cli.Context) error {
 	} else {
 		l.release() // the serving process takes it; this only says at once who has it
 	}
+	if s.Profile.Mega != nil {
+		if _, err := s.Profile.session(); err != nil {
+			return err
+		}
+		return mountIt(c.Context, s)
+	}
 	store, err := openStore(&s.Profile, s.Profile.Embedded && !s.Profile.known(), askTime, nil)
 	if err != nil {
 		return err
@@ -210,10 +230,15 @@ func mount(c *cli.Context) error {
 	s.Offline = offline
 	krk := ring.KRK()
 	s.KRK = hex.EncodeToString(krk.Bytes())
+	return mountIt(c.Context, s)
+}
+
+// mountIt hands over to the process that serves the mount.
+func mountIt(ctx context.Context, s *settings) error {
 	if s.Foreground {
 		return become(s)
 	}
-	if err := spawn(c.Context, s); err != nil {
+	if err := spawn(ctx, s); err != nil {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "%s is mounted on %s\n", s.Profile.URL, s.MountPoint)

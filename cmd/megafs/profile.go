@@ -19,6 +19,7 @@ type profile struct {
 	URL      string
 	Dir      string        // of a dir: vault
 	S3       *blob.S3Place // of an s3: vault
+	Mega     *megaPlace    // of a MEGA account
 	State    string
 	Cache    string
 	KeyFile  string // where a generated passphrase lies, if there is one
@@ -67,6 +68,13 @@ func newProfile(url, state, cache string) (*profile, error) {
 // locate finds out where the vault lies, and returns what its folders are called after.
 func (p *profile) locate() (id string, err error) {
 	path, dir := strings.CutPrefix(p.URL, "dir:")
+	if m, ok, err := parseMega(p.URL); ok {
+		if err != nil {
+			return "", err
+		}
+		p.Mega, p.URL = m, m.String()
+		return folderName("mega", p.URL), nil
+	}
 	switch {
 	case dir && path != "":
 		if p.Dir, err = filepath.Abs(path); err != nil {
@@ -83,9 +91,9 @@ func (p *profile) locate() (id string, err error) {
 		// Not after its options: how a server is spoken to may change, and the journal must be found again.
 		return folderName("s3", blob.S3Place{Host: s3.Host, Bucket: s3.Bucket, Prefix: s3.Prefix}.String()), nil
 	case strings.Contains(p.URL, "@"):
-		return "", usage("this is no remote that this version knows; it must be dir:/path or s3://host/bucket/prefix") // and may have a secret in it
+		return "", usage("this is no remote that this version knows; it must be dir:/path, s3://host/bucket/prefix or mega:") // and may have a secret in it
 	}
-	return "", usage("%q is no remote that this version knows; it must be dir:/path or s3://host/bucket/prefix", p.URL)
+	return "", usage("%q is no remote that this version knows; it must be dir:/path, s3://host/bucket/prefix or mega:", p.URL)
 }
 
 func folderName(scheme, url string) string {

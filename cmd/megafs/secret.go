@@ -173,6 +173,9 @@ func keyringErr(err error) error {
 
 // openStore opens a profile's store. That of a vault this machine knows may be away: it is waited for. Whether it is there must be known after ask.
 func openStore(p *profile, create bool, ask time.Duration, rates *blob.Rates) (blob.Store, error) {
+	if p.Mega != nil {
+		return nil, usage("this is for vaults; %s is a MEGA account", p.URL)
+	}
 	if p.S3 != nil {
 		s, err := blob.S3(*p.S3, blob.S3Options{Rates: rates})
 		if err != nil {

@@ -19,6 +19,7 @@ import (
 	"megafs/fs/volume"
 	"megafs/remote"
 	"megafs/remote/blob"
+	"megafs/remote/mega"
 	"megafs/remote/vault"
 )
 
@@ -30,9 +31,11 @@ type served struct {
 	meter  *blob.Meter
 	rates  *blob.Rates
 	vault  *vault.Vault
+	mega   *mega.Remote // instead of store and vault
 	volume *volume.Volume
 	server atomic.Pointer[fs.Server]
 
+	traffic   traffic
 	gc        *collector
 	endGC     context.CancelFunc
 	collected sync.WaitGroup
@@ -123,6 +126,9 @@ func (x *served) open(ctx context.Context, log *slog.Logger) error {
 	}
 	if err := private(p.Cache); err != nil {
 		return err
+	}
+	if p.Mega != nil {
+		return x.openMega(ctx, log)
 	}
 	ask := askTime
 	if s.Offline {
@@ -224,6 +230,9 @@ func (x *served) close() error {
 	if x.vault != nil {
 		errs = append(errs, x.vault.Close())
 	}
+	if x.mega != nil {
+		errs = append(errs, x.mega.Close())
+	}
 	if x.store != nil {
 		errs = append(errs, x.store.Close())
 	}
@@ -248,7 +257,7 @@ type status struct {
 	Away        float64           `json:"away_seconds"` // how long the store has not answered
 	Limits      bounds            `json:"limits"`
 	Kernel      fs.Stats          `json:"kernel"`
-	Vault       vault.Info        `json:"vault"`
+	Vault       *vault.Info       `json:"vault,omitempty"`
 	GC          *collected        `json:"gc,omitempty"`
 }
 
@@ -272,11 +281,19 @@ func (x *served) status() status {
 	if !x.s.At.IsZero() {
 		at = x.s.At.Format(time.RFC3339)
 	}
+	var info *vault.Info
+	if x.vault != nil {
+		i := x.vault.Info()
+		info = &i
+	}
+	if x.mega != nil {
+		m.Requests, m.BytesUp, m.BytesDown = x.traffic.snapshot()
+	}
 	return status{
 		StateDir: x.state, At: at, PID: os.Getpid(), MountPoint: x.s.MountPoint, Remote: x.s.Profile.URL, Status: v, Away: m.Away.Seconds(),
 		MemoryBytes: rss(), MemoryLimit: x.s.Memory, Requests: m.Requests, BytesUp: m.BytesUp, BytesDown: m.BytesDown,
 		Bytes: m.Bytes, Waiting: m.InFlight, Limits: x.limits(),
-		Kernel: x.server.Load().Stats(), Vault: x.vault.Info(), GC: gc,
+		Kernel: x.server.Load().Stats(), Vault: info, GC: gc,
 	}
 }
 
@@ -296,6 +313,7 @@ const (
 	opSync   = "sync"
 	opWhy    = "why"
 	opLimit  = "limit"
+	opLink   = "link"
 )
 
 func (x *served) handler() control.Handler {
@@ -308,6 +326,8 @@ func (x *served) handler() control.Handler {
 				return nil, x.volume.Drain(ctx)
 			case opWhy:
 				return x.volume.Why(ctx, string(r.Path))
+			case opLink:
+				return x.link(ctx, string(r.Path), r.Lazy)
 			case opLimit:
 				return x.limit(r)
 			}

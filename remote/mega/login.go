@@ -296,3 +296,11 @@ func (s *Session) Logout(ctx context.Context, client *http.Client) error {
 	}
 	return err
 }
+
+// ForgetPins removes what is known of an account from earlier log-ins.
+func ForgetPins(dir string) error {
+	if err := os.Remove(filepath.Join(dir, "pins.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return remote.E("forget the account", dir, remote.IO, err)
+	}
+	return nil
+}

@@ -143,7 +143,11 @@ func (r *Remote) Usage(ctx context.Context) (remote.Usage, error) {
 	if r.linked() {
 		return remote.Usage{}, nil
 	}
-	raw, err := r.api.call(ctx, command{"a": "uq", "strg": 1, "xfer": 1, "pro": 1})
+	return r.api.usage(ctx)
+}
+
+func (a *api) usage(ctx context.Context) (remote.Usage, error) {
+	raw, err := a.call(ctx, command{"a": "uq", "strg": 1, "xfer": 1, "pro": 1})
 	if err != nil {
 		return remote.Usage{}, err
 	}

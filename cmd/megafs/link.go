@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"megafs/cmd/megafs/control"
+	"megafs/remote"
+)
+
+var linkCommand = &cli.Command{
+	Name: "link", Usage: "make, or take back, the public link of a file in a mounted MEGA account", ArgsUsage: "PATH",
+	Description: "Whoever has the link can read the file, and its later versions need a link of their own.\n\n" +
+		"   megafs link ~/mega/film.mkv\n   megafs link --remove ~/mega/film.mkv",
+	Flags: []cli.Flag{&cli.BoolFlag{Name: "remove", Usage: "take the link back"}},
+	Action: func(c *cli.Context) error {
+		path, err := argument(c, "PATH", true)
+		if err != nil {
+			return err
+		}
+		m, rel, err := find(c.Context, path)
+		if err != nil {
+			return err
+		}
+		var link string
+		if err := m.Call(c.Context, control.Request{Op: opLink, Path: []byte(rel), Lazy: c.Bool("remove")}, &link); err != nil {
+			return err
+		}
+		if link != "" {
+			fmt.Fprintln(c.App.Writer, link)
+		}
+		return nil
+	},
+}
+
+// link makes a public link, or takes it back.
+func (x *served) link(ctx context.Context, path string, remove bool) (string, error) {
+	if x.mega == nil {
+		return "", usage("links are for MEGA accounts; this is a vault")
+	}
+	y, err := x.volume.Why(ctx, path)
+	if err != nil {
+		return "", err
+	}
+	return x.mega.PublicLink(ctx, remote.Ino(y.Inode), remove)
+}

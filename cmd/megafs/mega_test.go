@@ -1,0 +1,69 @@
+package main
+
+import (
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"megafs/remote/blob"
+	"megafs/remote/megaserver"
+)
+
+// megaMachine is a machine that is logged in to an account on a server of its own.
+func megaMachine(t *testing.T) (*machine, *megaserver.Server) {
+	m := newMachine(t)
+	s, err := megaserver.New(megaserver.Options{Blobs: blob.Mem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := httptest.NewServer(s)
+	t.Cleanup(func() {
+		m.end()
+		h.CloseClientConnections()
+		h.Close()
+		s.Close()
+	})
+	if err := s.AddAccount(megaserver.NewAccount{Email: "me@example.com", Password: "a password"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(m.home, "pass"), []byte("a password\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.url = "mega:"
+	m.want(0, "is logged in", "login", "--passphrase-file", filepath.Join(m.home, "pass"), "mega+http://me@example.com@"+strings.TrimPrefix(h.URL, "http://"))
+	return m, s
+}
+
+// TestG3Mega mounts an account and works in it as on a disk: cp -a, rsync -a twice, git, and all of it again after a fresh log-in.
+func TestG3Mega(t *testing.T) {
+	m, _ := megaMachine(t)
+	m.want(0, "me@example.com", "whoami")
+	m.mount()
+	m.sh(`mkdir src; cd src; mkdir -p a/b c; echo hello >a/x; head -c 3000000 /dev/urandom >a/b/big; : >c/empty; ln -s ../a/x c/link; chmod 600 a/x; touch -d '2001-02-03 04:05:06.789' a/b/big; setfattr -n user.k -v v a/x || true`)
+	m.sh(`cp -a src "$M/copy"; rsync -a src/ "$M/sync/"`)
+	m.sh(`test -z "$(rsync -ai src/ "$M/sync/")"; rsync -aic src/ "$M/copy/"; diff -r --no-dereference src "$M/copy"; diff -r --no-dereference src "$M/sync"`)
+	m.sh(`cd "$M"; git init -q repo; cd repo; git config user.email a@b.c; git config user.name n; cp -r ../copy/a .; git add .; git commit -qm one; git mv a/x y; git commit -qm two; cd ..; git clone -q repo clone; git -C clone fsck --strict 2>&1`)
+	if out, err := m.command("ln", filepath.Join(m.mnt, "copy/a/x"), filepath.Join(m.mnt, "hard")).CombinedOutput(); err == nil {
+		t.Errorf("a hard link was made: %s", out)
+	}
+	m.sh(`sqlite3 "$M/db" "create table t(a); insert into t values (1); begin; insert into t select a+1 from t; commit"; cp "$M/db" db`)
+	m.sh(`mv "$M/sync" "$M/copy/moved"; rm -r "$M/copy/moved/a/b"`)
+	m.umount()
+	for _, how := range []string{"cache", "state"} {
+		if how == "state" {
+			m.wipe(".local/state/megafs/*")
+			m.want(3, "nobody is logged in", "mount", "--remote", "mega:", m.mnt)
+			b, err := os.ReadFile(filepath.Join(m.home, ".config/megafs/mega-account"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.want(0, "is logged in", "login", "--passphrase-file", filepath.Join(m.home, "pass"), strings.TrimSpace(string(b)))
+		}
+		m.wipe(".cache/megafs/*")
+		m.mount()
+		m.sh(`test -z "$(rsync -aOic src/ "$M/copy/" | tee /dev/stderr)"; git -C "$M/clone" fsck --strict 2>&1; cmp db "$M/db"; test "$(sqlite3 "$M/db" 'pragma integrity_check; select count(*) from t' | tr '\n' ' ')" = "ok 2 "; test -e "$M/copy/moved/c/empty"; test ! -e "$M/copy/moved/a/b"`)
+		m.umount()
+	}
+}
