@@ -42,6 +42,8 @@ type MergeOptions struct {
 	// Blind says that the base was begun anew, and nobody knows what it was when the local changes were made. Then
 	// content that was changed here in part becomes a conflict copy.
 	Blind bool
+	// OneName says that files, like directories, have one name: of two that the sides gave it the local one goes.
+	OneName bool
 }
 
 // spot is where one name leads: in the base before the batch, in the batch, here (if it was changed here), and after merging.

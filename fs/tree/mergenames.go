@@ -170,7 +170,7 @@ func (m *merger) inode(ino remote.Ino) bool {
 			return true
 		}
 	}
-	if m.isDir(ino) && m.links(ino) > 1 {
+	if (m.isDir(ino) || m.o.OneName) && m.links(ino) > 1 {
 		m.undo(sortedNames(m.added[ino])[0])
 		return true
 	}

@@ -133,9 +133,18 @@ func (v *Volume) take(ctx context.Context, b remote.Batch, blind bool) error {
 	}
 	if b.Device == id && number != 0 && !blind {
 		// Sent from here, and the answer was lost: what was changed here lies over it as before.
-		return v.tree.Adopt(b, nil, 0, 0)
+		var left []remote.Op
+		if v.traits.OneName {
+			if left, err = v.tree.Leftover(b); err != nil {
+				return err
+			}
+		}
+		if err := v.tree.Adopt(b, nil, 0, 0); err != nil || len(left) == 0 {
+			return err
+		}
+		return v.change(left...)
 	}
-	m, err := v.tree.Merge(b, tree.MergeOptions{Label: v.label(), NewIno: v.newIno, Same: same, Blind: blind})
+	m, err := v.tree.Merge(b, tree.MergeOptions{Label: v.label(), NewIno: v.newIno, Same: same, Blind: blind, OneName: v.traits.OneName})
 	if err != nil {
 		return err
 	}

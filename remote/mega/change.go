@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 
 	"megafs/remote"
@@ -345,17 +345,16 @@ func (c *change) finish() (ops []remote.Op, err error) {
 			wanting = append(wanting, n)
 		}
 	}
-	slices.SortFunc(wanting, func(a, b *node) int { return cmp.Or(cmp.Compare(a.ts, b.ts), cmp.Compare(a.handle, b.handle)) })
+	slices.SortFunc(wanting, older)
 	for _, n := range wanting {
 		if err := names.give(n); err != nil {
 			return nil, err
 		}
 	}
-	promoted, err := names.promote()
-	if err != nil {
+	if err := names.promote(); err != nil {
 		return nil, err
 	}
-	for _, p := range promoted {
+	for _, p := range names.moved {
 		old, err := c.r.x.node(p.handle)
 		if err != nil {
 			return nil, err
@@ -502,6 +501,7 @@ type naming struct {
 	c     *change
 	to    map[[2]string]string // names that changed hands: the node, or "" for nobody
 	freed [][2]string
+	moved []*node // that gave a name to an older one, or got one that became free
 }
 
 // holder returns the node that has a name.
@@ -518,7 +518,12 @@ func (s *naming) free(old *node) {
 	s.freed = append(s.freed, [2]string{old.parent, old.shown})
 }
 
-// give gives a node the name it wants, or one like it if that is taken.
+// older is the order in which nodes have a right to a name. It is the same on all machines.
+func older(a, b *node) int {
+	return cmp.Or(cmp.Compare(a.ts, b.ts), cmp.Compare(a.handle, b.handle))
+}
+
+// give gives a node the name it wants. Of several that want it the oldest has it, and the others have one like it.
 func (s *naming) give(n *node) error {
 	for try := 0; ; try++ {
 		name := n.want
@@ -526,22 +531,40 @@ func (s *naming) give(n *node) error {
 		case try == 1:
 			name = twin(n.want, n.handle)
 		case try > 1: // somebody called a file just so
-			name = twin(n.want, n.handle+" "+string(rune('a'+rand.IntN(26)))+string(rune('a'+rand.IntN(26))))
+			name = twin(n.want, fmt.Sprint(n.handle, " ", try))
 		}
 		h, err := s.holder(n.parent, name)
 		if err != nil {
 			return err
 		}
-		if h == "" || h == n.handle {
+		take := func() {
 			n.shown = name
 			s.to[[2]string{n.parent, name}] = n.handle
+		}
+		if h == "" || h == n.handle {
+			take()
 			return nil
 		}
+		other, err := s.c.node(h)
+		if err != nil {
+			return err
+		}
+		if try > 0 || other == nil || other.want != name || older(n, other) > 0 {
+			continue
+		}
+		take()
+		if s.c.nodes[h] == nil {
+			o := *other
+			other = &o
+			s.c.nodes[h] = other
+		}
+		s.moved = append(s.moved, other)
+		return s.give(other)
 	}
 }
 
 // promote gives names that became free to nodes that wanted them.
-func (s *naming) promote() (out []*node, err error) {
+func (s *naming) promote() error {
 	for len(s.freed) > 0 {
 		f := s.freed[0]
 		s.freed = s.freed[1:]
@@ -557,18 +580,18 @@ func (s *naming) promote() (out []*node, err error) {
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if len(heirs) == 0 {
 			continue
 		}
-		slices.SortFunc(heirs, func(a, b *node) int { return cmp.Or(cmp.Compare(a.ts, b.ts), cmp.Compare(a.handle, b.handle)) })
+		slices.SortFunc(heirs, older)
 		n := *heirs[0]
 		s.free(&n)
 		n.shown = n.want
 		s.to[f] = n.handle
 		s.c.nodes[n.handle] = &n
-		out = append(out, &n)
+		s.moved = append(s.moved, &n)
 	}
-	return out, nil
+	return nil
 }

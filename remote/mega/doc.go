@@ -32,8 +32,8 @@
 //
 // # Names
 //
-// A node's name may be anything, and be there twice. What no directory can have is shown escaped (present), and of nodes with the same name all but the first known
-// with their handle behind it (twin); when the first one goes, the next gets the plain name. Names made here that are not UTF-8 have their exact bytes in an
+// A node's name may be anything, and be there twice. What no directory can have is shown escaped (present), and of nodes with the same name all but the oldest
+// with their handle behind it (twin), on all machines alike; when the oldest goes, the next gets the plain name. Names made here that are not UTF-8 have their exact bytes in an
 // attribute of ours. Nodes whose key or attributes make no sense are shown as "(undecryptable HANDLE)", without permissions.
 //
 // Attributes of ours, beside the name "n" and the fingerprint "c" that the official clients use: "mfs", the inode's attributes as package wire encodes

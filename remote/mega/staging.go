@@ -177,7 +177,7 @@ func (s *staging) adopt() error {
 			order[i] = i
 		}
 		slices.SortFunc(order, func(i, j int) int {
-			return cmp.Or(cmp.Compare(sons[i].ts, sons[j].ts), cmp.Compare(sons[i].handle, sons[j].handle))
+			return older(sons[i], sons[j])
 		})
 		for _, i := range order {
 			n := sons[i]

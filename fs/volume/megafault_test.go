@@ -1,0 +1,221 @@
+package volume
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"megafs/remote"
+	"megafs/remote/mega"
+	"megafs/remote/megaserver"
+)
+
+// until waits for something that another goroutine brings about.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it never comes to ", what)
+		}
+	}
+}
+
+// treeOf tells a whole tree: names, types, sizes, times, contents.
+func treeOf(b *bench, dir remote.Ino, at string, out map[string]string) map[string]string {
+	b.t.Helper()
+	if out == nil {
+		out = map[string]string{}
+	}
+	l, err := b.List(ctx, dir)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, e := range l {
+		if e.Name == "." || e.Name == ".." {
+			continue
+		}
+		st, err := b.Getattr(ctx, e.Ino)
+		if err != nil {
+			b.t.Fatal(at, e.Name, err)
+		}
+		s := fmt.Sprintf("%d %o", st.Type, st.Mode)
+		if st.Type == remote.File {
+			s += fmt.Sprintf(" %d %x", st.Mtime, b.read(e.Ino))
+		}
+		out[at+"/"+e.Name] = s
+		if st.Type == remote.Dir {
+			treeOf(b, e.Ino, at+"/"+e.Name, out)
+		}
+	}
+	return out
+}
+
+func sameTree(t *testing.T, what string, got, want map[string]string) {
+	t.Helper()
+	for k, v := range want {
+		if got[k] != v {
+			t.Errorf("%s: %s is %.80q, want %.80q", what, k, got[k], v)
+		}
+	}
+	for k := range got {
+		if _, ok := want[k]; !ok {
+			t.Errorf("%s: there is %s", what, k)
+		}
+	}
+}
+
+// TestG8MegaFaults makes the server fail at each kind of request, before and after it did what it was asked, while files are made, changed, moved and
+// removed: in the end everything is there once, also for whoever logs in anew.
+func TestG8MegaFaults(t *testing.T) {
+	seed := rand.Uint64()
+	t.Log("seed", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	a := newAccount(t)
+	s := a.login()
+	b, end := a.mount(s, t.TempDir(), t.TempDir())
+	for round := range 6 {
+		for range 6 {
+			f := megaserver.Fault{On: []string{"p", "m", "a", "u", "ul", "dl", "g", "sc", "w"}[r.IntN(9)], Skip: r.IntN(3)}
+			switch r.IntN(4) {
+			case 0:
+				f.Status = 500
+			case 1:
+				f.Drop = true
+			case 2:
+				f.Lost = true
+			case 3:
+				f.Code = -3
+			}
+			a.server.Faults().Add(f)
+		}
+		d := b.mk(remote.Root, fmt.Sprint("d", round), remote.Dir)
+		for i := range 5 {
+			b.write(b.mk(d, fmt.Sprint("f", i), remote.File), 0, pattern(1+r.IntN(300_000), i))
+		}
+		b.drain()
+		b.write(b.ino(d, "f0"), 10, []byte("changed"))
+		if err := b.Rename(ctx, d, "f1", remote.Root, fmt.Sprint("g", round), 0, Caller{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Rename(ctx, d, "f2", d, "f3", 0, Caller{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Unlink(ctx, d, "f4"); err != nil {
+			t.Fatal(err)
+		}
+		b.drain()
+	}
+	a.server.Faults().Clear()
+	t.Log("faults that happened:", a.server.Faults().Hits())
+	want := treeOf(b, remote.Root, "", nil)
+	if len(want) != 6*4 {
+		t.Errorf("%d names, want %d", len(want), 6*4)
+	}
+	end()
+	b2, _ := a.mount(a.login(), t.TempDir(), t.TempDir())
+	sameTree(t, "after a fresh log-in", treeOf(b2, remote.Root, "", nil), want)
+}
+
+// TestG8MegaCrash loses the answer to the request that makes a file, and all that the process had in memory. The file is there once.
+func TestG8MegaCrash(t *testing.T) {
+	a := newAccount(t)
+	s := a.login()
+	state, cache := t.TempDir(), t.TempDir()
+	b, end := a.mount(s, state, cache)
+	b.write(b.mk(remote.Root, "first", remote.File), 0, pattern(100, 1))
+	b.drain()
+	a.server.Faults().Add(megaserver.Fault{On: "p", Lost: true})
+	a.server.Faults().Add(megaserver.Fault{On: "p", Drop: true, Times: 1000})
+	a.server.Faults().Add(megaserver.Fault{On: "sc", Drop: true, Times: 1000})
+	b.write(b.mk(remote.Root, "second", remote.File), 0, pattern(200, 2))
+	until(t, "a lost answer", func() bool { return a.server.Faults().Hits() > 1 })
+	end()
+	a.server.Faults().Clear()
+	b, _ = a.mount(s, state, cache)
+	b.drain()
+	b2, _ := a.mount(a.login(), t.TempDir(), t.TempDir())
+	for who, b := range map[string]*bench{"here": b, "anew": b2} {
+		if got := treeOf(b, remote.Root, "", nil); len(got) != 2 {
+			t.Errorf("%s: %d names: %v", who, len(got), got)
+		}
+		if !bytes.Equal(b.read(b.ino(remote.Root, "second")), pattern(200, 2)) {
+			t.Error(who, ": another content")
+		}
+	}
+}
+
+// TestG7MegaTwo lets two machines work in one account at the same time. In the end both see the same, and so does who logs in anew.
+func TestG7MegaTwo(t *testing.T) {
+	seed := rand.Uint64()
+	t.Log("seed", seed)
+	r := rand.New(rand.NewPCG(seed, 2))
+	a := newAccount(t)
+	var s [2]*mega.Session
+	var b [2]*bench
+	for i := range b {
+		s[i] = a.login()
+		b[i], _ = a.mount(s[i], t.TempDir(), t.TempDir())
+	}
+	dirs := func(x *bench) []remote.Ino {
+		out := []remote.Ino{remote.Root}
+		l, _ := x.List(ctx, remote.Root)
+		for _, e := range l {
+			if e.Type == remote.Dir && e.Name != "." && e.Name != ".." {
+				out = append(out, e.Ino)
+			}
+		}
+		return out
+	}
+	for step := range 150 {
+		x := b[r.IntN(2)]
+		ds := dirs(x)
+		d, e := ds[r.IntN(len(ds))], ds[r.IntN(len(ds))]
+		name, other := fmt.Sprint("n", r.IntN(6)), fmt.Sprint("n", r.IntN(6))
+		switch r.IntN(6) {
+		case 0:
+			x.Make(ctx, remote.Root, fmt.Sprint("d", r.IntN(3)), remote.Dir, 0o755, 0, "", Caller{})
+		case 1, 2:
+			st, err := x.Lookup(ctx, d, name)
+			if err != nil {
+				st, err = x.Make(ctx, d, name, remote.File, 0o644, 0, "", Caller{})
+			}
+			if err == nil && st.Type == remote.File {
+				if h, err := x.Open(ctx, st.Ino, true, r.IntN(2) == 0); err == nil {
+					h.WriteAt(ctx, pattern(1+r.IntN(5000), step), 0, false)
+					h.Close()
+				}
+			}
+		case 3:
+			x.Rename(ctx, d, name, e, other, 0, Caller{})
+		case 4:
+			x.Unlink(ctx, d, name)
+		case 5:
+			if r.IntN(3) == 0 {
+				x.drain()
+			}
+		}
+	}
+	for range 3 {
+		b[0].drain()
+		b[1].drain()
+	}
+	var one, two map[string]string
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		one, two = treeOf(b[0], remote.Root, "", nil), treeOf(b[1], remote.Root, "", nil)
+		if maps.Equal(one, two) {
+			break
+		}
+		if time.Now().After(end) {
+			sameTree(t, "the other machine", two, one)
+			t.Fatal(b[0].Status().LastError, b[1].Status().LastError)
+		}
+	}
+	if len(one) == 0 {
+		t.Error("nothing is left")
+	}
+	b3, _ := a.mount(a.login(), t.TempDir(), t.TempDir())
+	sameTree(t, "after a fresh log-in", treeOf(b3, remote.Root, "", nil), one)
+}
