@@ -381,7 +381,7 @@ func TestP4_V66StuckRandom(t *testing.T) {
 	if o.newID(ClassLog, [32]byte{}, []byte("a")) == o.newID(ClassGC, [32]byte{}, []byte("a")) {
 		t.Error("the id does not depend on the class")
 	}
-	if o.newID(ClassLog, [32]byte{}, []byte("a")) != o.newID(ClassLog, [32]byte{}, []byte("a")) {
+	if first := o.newID(ClassLog, [32]byte{}, []byte("a")); o.newID(ClassLog, [32]byte{}, []byte("a")) != first {
 		t.Error("the id depends on more")
 	}
 	seen := map[string][]byte{} // key and nonce of a first chunk, to the content that was sealed with them

@@ -167,13 +167,10 @@ func TestP4_V69ServerClock(t *testing.T) {
 	for _, year := range []int{1970, 2106} {
 		at := time.Date(year, 1, 2, 3, 4, 5, 0, time.UTC)
 		listed := regexp.MustCompile(`<LastModified>[^<]*</LastModified>`)
-		proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: srv.Addr})
-		direct := proxy.Director
-		proxy.Director = func(r *http.Request) {
-			host := r.Host // which is signed
-			direct(r)
-			r.Host = host
-		}
+		proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: srv.Addr})
+			r.Out.Host = r.In.Host // which is signed
+		}}
 		proxy.ModifyResponse = func(r *http.Response) error {
 			r.Header.Set("Date", at.Format(http.TimeFormat))
 			if r.Header.Get("Last-Modified") != "" {

@@ -98,10 +98,24 @@ type foreign struct {
 	links chan string
 }
 
+// leaveMounts gives up the mounts of FUSE that came along into the namespace: what is unmounted outside would live on here, and whoever
+// waits for its end, as megafs umount does, would wait for this test.
+func leaveMounts(t *testing.T) {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	must(t, err)
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 2 && (f[2] == "fuse" || strings.HasPrefix(f[2], "fuse.")) {
+			unix.Unmount(f[1], unix.MNT_DETACH) // one that is gone already is no error
+		}
+	}
+}
+
 // newForeign is called inside.
 func newForeign(t *testing.T) *foreign {
 	t.Helper()
 	must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	leaveMounts(t)
 	loopbackUp(t)
 	f := &foreign{T: t, dir: t.TempDir(), links: make(chan string, 10)}
 	cert, ca := authority(t, foreignHost)
