@@ -81,7 +81,7 @@ var loginCommand = &cli.Command{
 		if err := s.Save(p.State); err != nil {
 			return err
 		}
-		if err := os.MkdirAll(filepath.Dir(accountFile()), 0o700); err == nil {
+		if err = os.MkdirAll(filepath.Dir(accountFile()), 0o700); err == nil {
 			err = os.WriteFile(accountFile(), []byte(p.URL+"\n"), 0o600)
 		}
 		if err != nil {
