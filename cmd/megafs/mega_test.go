@@ -50,6 +50,9 @@ func TestG3Mega(t *testing.T) {
 	}
 	m.sh(`sqlite3 "$M/db" "create table t(a); insert into t values (1); begin; insert into t select a+1 from t; commit"; cp "$M/db" db`)
 	m.sh(`mv "$M/sync" "$M/copy/moved"; rm -r "$M/copy/moved/a/b"`)
+	m.want(0, "requests", "status", m.mnt)
+	m.want(0, "\"state\"", "status", "--json", m.mnt)
+	m.want(0, "", "why", filepath.Join(m.mnt, "copy/a/x"))
 	m.umount()
 	for _, how := range []string{"cache", "state"} {
 		if how == "state" {

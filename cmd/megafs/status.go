@@ -83,8 +83,8 @@ func (m *mounted) print(w io.Writer) {
 	if s.Away > 0 {
 		fmt.Fprintf(w, "  store     has not answered for %v; changes wait in the journal, and are sent when it does\n", time.Duration(s.Away*float64(time.Second)).Round(time.Second))
 	}
-	if t := s.Vault.HeadTime; !t.IsZero() {
-		fmt.Fprintf(w, "  state     entry %d, made %s\n", s.Vault.Head, ago(time.Since(t)))
+	if v := s.Vault; v != nil && !v.HeadTime.IsZero() {
+		fmt.Fprintf(w, "  state     entry %d, made %s\n", v.Head, ago(time.Since(v.HeadTime)))
 	}
 	fmt.Fprintf(w, "  changes   %s\n", m.waiting())
 	for _, u := range s.Uploading {
