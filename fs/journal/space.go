@@ -239,10 +239,11 @@ func (j *Journal) Room() int64 {
 		free -= grow
 		tail = max(0, s.size+grow-s.used(forData)-noteRoom-recordSize(0)-recAlign)
 	}
-	if s := j.prepared; s != nil && s.reserve {
-	} else if s != nil && s.size < j.o.SegmentSize {
+	switch s := j.prepared; {
+	case s == nil || s.reserve: // nothing for data
+	case s.size < j.o.SegmentSize:
 		free += s.size
-	} else if s != nil {
+	default:
 		rest += s.size - opening - noteRoom
 	}
 	for _, sp := range j.spares {
