@@ -12,7 +12,7 @@ import (
 	"megafs/remote/remotetest"
 )
 
-// TestFileHandles opens files by handle, as an NFS server does, while the kernel knows them and in a new mount, where it does not: what was moved is
+// TestFileHandles opens files by handle, while the kernel knows them and in a new mount, where it does not: what was moved is
 // found, and where a directory is; what was removed is ESTALE.
 func TestFileHandles(t *testing.T) {
 	m := mount(t, remotetest.NewStore(), nil)
