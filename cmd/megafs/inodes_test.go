@@ -195,7 +195,7 @@ func TestP7Inodes(t *testing.T) {
 	})
 	timed("ls -l of 20 directories", func() {
 		for i := range 20 {
-			d := filepath.Join(m.mnt, fmt.Sprintf("dir%06d", (i+1)*(dirs-1)/20))
+			d := filepath.Join(m.mnt, fmt.Sprintf("dir%06d", 1+i*(dirs-2)/21))
 			l, err := os.ReadDir(d)
 			if err != nil || len(l) == 0 {
 				t.Fatal(len(l), err)

@@ -139,6 +139,13 @@ func (t *Tree) List(dir remote.Ino) ([]Dirent, error) {
 	return t.current().list(dir)
 }
 
+// ListMost is List for directories of up to so many names; one that has more gives none.
+func (t *Tree) ListMost(dir remote.Ino, most int) ([]Dirent, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.current().listMost(dir, most)
+}
+
 // Empty reports whether a directory has no names.
 func (t *Tree) Empty(dir remote.Ino) (bool, error) {
 	t.mu.RLock()

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"math"
 	"sort"
 
 	"megafs/remote"
@@ -41,7 +42,10 @@ type Dirent struct {
 }
 
 // list returns a directory's names in byte order.
-func (v view) list(dir remote.Ino) ([]Dirent, error) {
+func (v view) list(dir remote.Ino) ([]Dirent, error) { return v.listMost(dir, math.MaxInt) }
+
+// listMost is list for a directory of up to so many names; one that has more gives none.
+func (v view) listMost(dir remote.Ino, most int) ([]Dirent, error) {
 	changed := map[string]remote.Ino{}
 	for i := len(v.layers) - 1; i >= 0; i-- {
 		for n, d := range v.layers[i].names[dir] {
@@ -58,9 +62,15 @@ func (v view) list(dir remote.Ino) ([]Dirent, error) {
 		if err != nil {
 			return err
 		}
+		if len(out) >= most {
+			return errStop
+		}
 		out = append(out, Dirent{name, d.ino, d.typ})
 		return nil
 	})
+	if err == errStop || len(changed) > most {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

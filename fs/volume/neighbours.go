@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"slices"
 	"sync"
 
 	"megafs/fs/tree"
@@ -13,14 +14,25 @@ const (
 	packReaders  = 2       // files that must have been read in an object before the rest of it is fetched
 	maxPacksNext = 4       // objects to fetch beyond the one that is read
 	maxSteps     = 2048    // inodes to look at for the objects that follow
+	maxListing   = 4096    // names in a directory that is walked for them
 )
 
 // neighbours fetches what lies beside small files that are read: who reads some that were made together is likely to read the others. What
-// was sent together lies in one object, in the order of inode numbers, so the object's rest comes first and then those of the next inodes.
+// was sent together lies in one object, so that object's rest comes first. The next are those of the files that follow: who reads whole trees, as grep, tar and rsync do, reads them in
+// the order of listings. In a directory that is too large to be listed for that, those of the next inodes.
 type neighbours struct {
-	mu    sync.Mutex
-	packs map[remote.ObjectID]*packed
-	order []remote.ObjectID // oldest first
+	mu      sync.Mutex
+	packs   map[remote.ObjectID]*packed
+	order   []remote.ObjectID // oldest first
+	looking bool              // somebody looks for the objects that follow
+	later   *spot             // from where to look next
+}
+
+// spot is a file that is read, from which on objects are looked for.
+type spot struct {
+	node tree.Node
+	at   remote.ObjectID
+	next int // how many
 }
 
 // packed is what is known of an object.
@@ -94,21 +106,88 @@ func (v *Volume) beside(n tree.Node) {
 	if whole {
 		v.cache.Prefetch([]remote.Extent{allOf(*id)})
 	}
-	if next == 0 {
+	if next > 0 {
+		v.lookBeyond(spot{n, id.Object, next})
+	}
+}
+
+// lookBeyond lets one goroutine look for what follows a spot; who reads does not wait for it. Of spots that come meanwhile the latest counts.
+func (v *Volume) lookBeyond(p spot) {
+	n := &v.near
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.looking {
+		n.later = &p
 		return
 	}
-	at := id.Object
-	for ino := n.Ino + 1; ino <= n.Ino+maxSteps && next > 0; ino++ {
-		n, err := v.tree.Node(ino)
-		if err != nil || n.Type != remote.File || n.Size > smallFile {
-			continue
+	n.looking = true
+	v.wg.Go(func() {
+		for next := &p; next != nil; {
+			v.beyond(*next)
+			n.mu.Lock()
+			next, n.later = n.later, nil
+			n.looking = next != nil
+			n.mu.Unlock()
 		}
-		if r := objectOf(v.tree, n); r != nil && r.Object != at {
-			if v.near.follows(r.Object, at) {
+	})
+}
+
+// beyond asks the cache for the objects of the files that follow.
+func (v *Volume) beyond(p spot) {
+	steps := 0
+	more := func(n tree.Node) bool {
+		if steps++; n.Type == remote.File && n.Size <= smallFile {
+			if r := objectOf(v.tree, n); r != nil && r.Object != p.at && v.near.follows(r.Object, p.at) {
 				v.cache.Prefetch([]remote.Extent{allOf(*r)})
+				p.at = r.Object
+				p.next--
 			}
-			at = r.Object
-			next--
+		}
+		return p.next > 0 && steps < maxSteps
+	}
+	if v.walkFrom(p.node, more) {
+		return
+	}
+	for ino := p.node.Ino + 1; ino <= p.node.Ino+maxSteps; ino++ {
+		if n, err := v.tree.Node(ino); err == nil && !more(n) {
+			return
+		}
+	}
+}
+
+// walkFrom tells the inodes behind a file in the order in which a reader of the whole tree comes to them, until more says that it is enough. It reports false when it
+// can't begin, for the directory is large.
+func (v *Volume) walkFrom(n tree.Node, more func(tree.Node) bool) bool {
+	var down func(list []tree.Dirent) bool
+	down = func(list []tree.Dirent) bool {
+		for _, d := range list {
+			n, err := v.tree.Node(d.Ino)
+			if err != nil {
+				continue
+			}
+			if !more(n) {
+				return false
+			}
+			if n.Type != remote.Dir {
+				continue
+			}
+			if below, err := v.tree.ListMost(n.Ino, maxListing); err == nil && !down(below) {
+				return false
+			}
+		}
+		return true
+	}
+	for begun := false; ; begun = true {
+		list, err := v.tree.ListMost(n.Parent, maxListing)
+		i := slices.IndexFunc(list, func(d tree.Dirent) bool { return d.Ino == n.Ino })
+		if err != nil || i < 0 {
+			return begun
+		}
+		if !down(list[i+1:]) || n.Parent == remote.Root {
+			return true
+		}
+		if n, err = v.tree.Node(n.Parent); err != nil {
+			return true
 		}
 	}
 }

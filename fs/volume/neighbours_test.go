@@ -1,8 +1,11 @@
 package volume
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
+	"megafs/fs/tree"
 	"megafs/remote"
 )
 
@@ -55,5 +58,56 @@ func TestNeighbours(t *testing.T) {
 	}
 	if len(n.packs) != maxPacks || len(n.order) != maxPacks {
 		t.Fatal(len(n.packs), len(n.order))
+	}
+}
+
+// TestBeyond: from a file on, what is looked at is what a reader of the whole tree comes to, in the order of listings, whatever the inode numbers; where a listing would be
+// too large, the inodes that follow.
+func TestBeyond(t *testing.T) {
+	b := newBench(t)
+	var dirs []remote.Ino
+	for _, d := range []string{"c", "a", "b"} { // which is not their order
+		dirs = append(dirs, b.mk(remote.Root, d, remote.Dir))
+	}
+	b.mk(dirs[2], "z", remote.File)
+	sub := b.mk(dirs[1], "sub", remote.Dir)
+	from := b.mk(dirs[1], "m", remote.File)
+	b.mk(dirs[0], "last", remote.File)
+	b.mk(sub, "deep", remote.File)
+	b.mk(dirs[1], "z", remote.File)
+	b.mk(dirs[1], "early", remote.File)
+	name := func(n tree.Node) string {
+		list, err := b.tree.List(n.Parent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range list {
+			if d.Ino == n.Ino {
+				return d.Name
+			}
+		}
+		return ""
+	}
+	n, err := b.tree.Node(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []string
+	if !b.walkFrom(n, func(n tree.Node) bool { seen = append(seen, name(n)); return true }) {
+		t.Fatal("not begun")
+	}
+	if got := strings.Join(seen, " "); got != "sub deep z b z c last" {
+		t.Fatal(got)
+	}
+	seen = nil
+	b.walkFrom(n, func(n tree.Node) bool { seen = append(seen, name(n)); return len(seen) < 4 })
+	if len(seen) != 4 {
+		t.Fatal(seen)
+	}
+	for i := range maxListing {
+		b.mk(dirs[1], fmt.Sprint("n", i), remote.File)
+	}
+	if b.walkFrom(n, func(tree.Node) bool { t.Fatal("told"); return false }) {
+		t.Fatal("a large directory was listed")
 	}
 }
