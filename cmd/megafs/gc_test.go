@@ -109,7 +109,7 @@ func TestGCInBackground(t *testing.T) {
 	m.want(0, "", "umount", "--wait", other)
 	m.umount()
 	m.want(0, "0 damaged", "vault", "verify")
-	m.mount()
+	m.mount("--gc-every", "0")
 	m.sh("sha256sum <$M/a/stays | cmp - $M/sum; sha256sum <$M/b/last | cmp - $M/sum2")
 	if out := m.want(0, "", "status", m.mnt); strings.Contains(out, "garbage") {
 		t.Error(out)

@@ -59,7 +59,7 @@ var mountCommand = &cli.Command{
 		"   megafs mount --remote s3://s3.example.com/bucket/vault --upload-limit 2M ~/mega\n" +
 		"   megafs mount --remote mega: ~/mega     # the MEGA account of megafs login\n" +
 		"   megafs mount --at 2d /mnt/then         # as it was two days ago, read-only\n" +
-		"   megafs mount --gc-every 24h --keep 90d ~/mega   # gives room back by itself, after 90 days\n\n" + s3Help,
+		"   megafs mount --keep 90d ~/mega         # what was removed can be had for 90 days; then its room is given back\n\n" + s3Help,
 	Flags: append(remoteFlags(),
 		&cli.StringFlag{Name: "remote", Aliases: []string{"r"}, Usage: "`URL` of the vault: dir:/path or s3://host[:port]/bucket[/prefix]; or mega: for the MEGA account that is logged in, or the link of a public folder there", EnvVars: []string{"MEGAFS_REMOTE"}},
 		&cli.StringFlag{Name: "cache-size", Usage: "`SIZE` on disk for cached blocks; a vault in a local folder needs none unless you say so", DefaultText: "10G"},
@@ -73,7 +73,7 @@ var mountCommand = &cli.Command{
 		&cli.StringFlag{Name: "fsync", Usage: "what fsync waits for: journal (this disk) or remote", Value: "journal"},
 		&cli.StringFlag{Name: "log", Usage: "log to `FILE`", DefaultText: "megafs.log in the state folder"},
 		&cli.StringSliceFlag{Name: "o", Usage: "mount `OPTIONS`, as in mount(8)"},
-		&cli.StringFlag{Name: "gc-every", Usage: "`SPAN` after which garbage is collected in the background; 0 for never", Value: "0"},
+		&cli.StringFlag{Name: "gc-every", Usage: "`SPAN` after which garbage is collected in the background; 0 for never", Value: "24h"},
 		&cli.StringFlag{Name: "delete", Usage: "where what is removed from a MEGA account goes: trash (its rubbish bin) or permanent", Value: "trash"},
 		&cli.StringFlag{Name: "keep", Usage: "`SPAN` of the past that collecting leaves whole", Value: "30d"},
 		&cli.StringFlag{Name: "gc-grace", Usage: "`SPAN` between giving up and removing, for machines that are away", Value: "24h"},

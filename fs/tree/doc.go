@@ -15,6 +15,8 @@
 //
 //   - The base at a position is exactly what all batches up to it say. A batch is one transaction, or, when it is too
 //     big for one, is bracketed by a mark; a base found with the mark is begun anew.
+//   - A snapshot that comes before anybody uses the tree fills the base in one go, after all of it was told: see fill. Beside the database lies a mark
+//     meanwhile; a base found with it is begun anew, too. Key by key it comes to what the Ops come to one by one.
 //   - An inode whose last name went stays readable while somebody pins it.
 //   - live and frozen are bounded by the journal, whose records they index.
 //   - Replaying the journal from any record at or before Needed gives the same layers, or ones that differ only by

@@ -125,7 +125,7 @@
 // Objects of which little is used are not packed anew. The format allows it: store what is used again, commit extents that lie there, and let the old be collected. But as
 // long as the past is kept that takes room instead of giving it back, and copies that wait in other machines' journals would have to be stored again.
 //
-// Nothing collects by itself, and an object of which little is used is not packed anew. Keys are not rotated by any command yet; entries under withdrawn epochs are refused all the same, and a vault rotated by a newer megafs is ErrUnsupported until it is opened
+// Keys are not rotated by any command yet; entries under withdrawn epochs are refused all the same, and a vault rotated by a newer megafs is ErrUnsupported until it is opened
 // with the new keys. A read of some chunks of a content object does not notice that others are missing, or that something follows the last; Verify does.
 //
 // # Locks
