@@ -139,7 +139,7 @@ func (t *Tree) List(dir remote.Ino) ([]Dirent, error) {
 	return t.current().list(dir)
 }
 
-// ListMost is List for directories of up to so many names; one that has more gives none.
+// ListMost is List for directories of up to about so many names; one that has more gives none.
 func (t *Tree) ListMost(dir remote.Ino, most int) ([]Dirent, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -44,7 +44,7 @@ type Dirent struct {
 // list returns a directory's names in byte order.
 func (v view) list(dir remote.Ino) ([]Dirent, error) { return v.listMost(dir, math.MaxInt) }
 
-// listMost is list for a directory of up to so many names; one that has more gives none.
+// listMost is list for a directory of up to about so many names; one that has more gives none.
 func (v view) listMost(dir remote.Ino, most int) ([]Dirent, error) {
 	changed := map[string]remote.Ino{}
 	for i := len(v.layers) - 1; i >= 0; i-- {
@@ -62,7 +62,7 @@ func (v view) listMost(dir remote.Ino, most int) ([]Dirent, error) {
 		if err != nil {
 			return err
 		}
-		if len(out) >= most {
+		if len(out)+len(changed) >= most {
 			return errStop
 		}
 		out = append(out, Dirent{name, d.ino, d.typ})
