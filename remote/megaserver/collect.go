@@ -86,72 +86,124 @@ func (s *Server) Sweep(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// sweepNodes takes deleted nodes apart: what lies in one becomes deleted itself, until it is empty.
+// sweepNodes takes deleted nodes apart: what has nothing below it is removed, a folder's folders become deleted nodes themselves. It goes on behind
+// what it removed, since what was removed from a database is slow to step over.
 func (s *Server) sweepNodes(ctx context.Context) error {
-	for ctx.Err() == nil {
-		more := false
-		err := s.update(func(t *tx) error {
-			more = false
-			var tops []*node
-			err := t.children(doomed, func(n *node) error {
-				if tops = append(tops, n); len(tops) >= sweepStep {
+	for any := true; any; {
+		any = false
+		for at := noParent; ctx.Err() == nil; {
+			var top *node
+			next := at
+			err := s.update(func(t *tx) error {
+				top, next = nil, at
+				err := t.dropBelow(doomed, at, func(n *node) error {
+					if next = n.h; n.bare() {
+						return nil
+					}
+					top = n
 					return errStop
-				}
-				return nil
+				})
+				return err
 			})
-			if err != nil && err != errStop {
+			if err != nil {
 				return err
 			}
-			for budget := sweepStep; len(tops) > 0 && budget > 0; tops = tops[1:] {
-				more = true
-				n, err := t.takeApart(tops[0], budget)
-				if err != nil {
+			if next == at {
+				break
+			}
+			any, at = true, next
+			if top != nil {
+				if err := s.takeApart(ctx, top); err != nil {
 					return err
 				}
-				budget -= n
 			}
-			return nil
-		})
-		if err != nil || !more {
-			return err
 		}
 	}
 	return ctx.Err()
 }
 
-// takeApart makes at most budget of what lies in n deleted nodes themselves, and removes n if that was all.
-func (t *tx) takeApart(n *node, budget int) (int, error) {
-	var below []*node
-	err := t.children(n.h, func(x *node) error {
-		if below = append(below, x); len(below) > budget {
+// bare says that nothing lies below a node.
+func (n *node) bare() bool { return n.kind == fileNode && !n.versions }
+
+// dropBelow removes nodes that lie in h, behind the handle at, as many as one transaction should. which sees each and may end it, with errStop; only bare nodes are removed.
+func (t *tx) dropBelow(h, at handle, which func(*node) error) error {
+	var found []*node
+	err := t.scan(nodeKey(h, ""), append(nodeKey(h, at), 0), true, func(rest, v []byte) error {
+		n, err := decodeNode(h, string(rest), v)
+		if err != nil {
+			return err
+		}
+		if err := which(n); err != nil {
+			return err
+		}
+		if n.bare() {
+			found = append(found, n)
+		}
+		if len(found) >= sweepStep {
 			return errStop
 		}
 		return nil
 	})
 	if err != nil && err != errStop {
-		return 0, err
+		return err
 	}
-	whole := len(below) <= budget
-	if !whole {
-		below = below[:budget]
-	}
-	for _, x := range below {
-		if err := t.takeNode(x); err != nil {
-			return 0, err
+	for _, n := range found {
+		n.parent = h
+		if err := t.takeNode(n); err != nil {
+			return err
 		}
-		x.parent = doomed
-		if err := t.putNode(x); err != nil {
-			return 0, err
+		if err := t.dropNode(n); err != nil {
+			return err
 		}
 	}
-	if !whole {
-		return len(below), nil
+	return nil
+}
+
+// takeApart removes a deleted node. What lies in it is removed first, or becomes a deleted node itself.
+func (s *Server) takeApart(ctx context.Context, top *node) error {
+	for at := noParent; ctx.Err() == nil; {
+		next := at
+		err := s.update(func(t *tx) error {
+			next = at
+			var deep []*node
+			err := t.dropBelow(top.h, at, func(n *node) error {
+				next = n.h
+				if n.bare() {
+					return nil
+				}
+				if deep = append(deep, n); len(deep) >= sweepStep {
+					return errStop
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			for _, n := range deep {
+				n.parent = top.h
+				if err := t.takeNode(n); err != nil {
+					return err
+				}
+				n.parent = doomed
+				if err := t.putNode(n); err != nil {
+					return err
+				}
+			}
+			if next != at {
+				return nil
+			}
+			top.parent = doomed
+			if err := t.takeNode(top); err != nil {
+				return err
+			}
+			return t.dropNode(top)
+		})
+		if err != nil || next == at {
+			return err
+		}
+		at = next
 	}
-	n.parent = doomed
-	if err := t.takeNode(n); err != nil {
-		return 0, err
-	}
-	return len(below) + 1, t.dropNode(n)
+	return ctx.Err()
 }
 
 // dropNode removes what a node had: its bytes, its link, its shares. The node itself is taken already.

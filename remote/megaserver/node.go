@@ -117,7 +117,6 @@ func decodeNode(parent, h handle, b []byte) (*node, error) {
 	return n, nil
 }
 
-// below is what the records of what lies in n have as parent.
 func (n *node) isFolder() bool { return n.kind != fileNode }
 
 // setShareKey takes a key under a share's key, in place of the one that was there.
