@@ -14,6 +14,9 @@ type NewAccount struct {
 	Quota                 int64 // 0: the server's default
 }
 
+// newPrivateKey takes a while, so tests give all their accounts one key.
+var newPrivateKey = megacrypt.NewPrivateKey
+
 // AddAccount makes a confirmed account with all the keys that a client would have made.
 func (s *Server) AddAccount(n NewAccount) error {
 	email, err := cleanEmail(n.Email)
@@ -24,7 +27,7 @@ func (s *Server) AddAccount(n NewAccount) error {
 		return remote.E("add account", email, remote.Invalid, fmt.Errorf("a password is needed, a quota can't be negative, a name has at most %d bytes", maxName))
 	}
 	master := megacrypt.NewKey()
-	private, public, err := megacrypt.NewPrivateKey()
+	private, public, err := newPrivateKey()
 	if err != nil {
 		return remote.E("add account", email, remote.Other, err)
 	}

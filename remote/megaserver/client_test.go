@@ -28,6 +28,20 @@ type world struct {
 	links []string
 }
 
+func init() {
+	one := sync.OnceValues(func() (key struct {
+		private *megacrypt.PrivateKey
+		public  *megacrypt.PublicKey
+	}, err error) {
+		key.private, key.public, err = megacrypt.NewPrivateKey()
+		return key, err
+	})
+	newPrivateKey = func() (*megacrypt.PrivateKey, *megacrypt.PublicKey, error) {
+		key, err := one()
+		return key.private, key.public, err
+	}
+}
+
 const testPassword = "correct horse battery"
 
 func newWorld(t *testing.T, change func(*Options)) *world {

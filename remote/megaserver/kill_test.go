@@ -98,7 +98,8 @@ func TestKill(t *testing.T) {
 		ack.upload = strings.TrimPrefix(u.P, url)
 		stop := make(chan struct{})
 		ended := make(chan struct{})
-		go func() { defer close(ended); c.change(&ack, rand.New(rand.NewPCG(rnd.Uint64(), 3)), stop) }()
+		choices := rand.New(rand.NewPCG(rnd.Uint64(), 3))
+		go func() { defer close(ended); c.change(&ack, choices, stop) }()
 		time.Sleep(time.Duration(300+rnd.IntN(900)) * time.Millisecond) // any moment will do
 		kill()
 		close(stop)

@@ -10,6 +10,9 @@ import (
 // cached is a client that scripts/install got.
 func cached(t *testing.T, name string) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("takes others' programs")
+	}
 	d, err := os.UserCacheDir()
 	must(t, err)
 	p := filepath.Join(d, "megafs-test", name)

@@ -57,7 +57,9 @@ type run struct{ from, to uint64 }
 
 // openUpload is what is known of an upload that is under way.
 type openUpload struct {
-	mu    sync.Mutex // after the account's lock
+	user  userID
+	size  uint64
+	mu    sync.Mutex // of info and have; after the account's lock
 	info  upload
 	have  []run // in order, none touching the next
 	used  time.Time
@@ -92,6 +94,7 @@ func (s *Server) enter(id contentID) (*openUpload, error) {
 	if err != nil || !found {
 		return nil, err
 	}
+	o.user, o.size = o.info.User, uint64(o.info.Size)
 	o.inUse = 1
 	s.open.m[id] = o
 	return o, nil
@@ -232,7 +235,7 @@ func (c *checksum) add(at int, b []byte) {
 
 // takeBody stores a request's bytes in pieces. On an error the parts it returns are to be dropped.
 func (s *Server) takeBody(w http.ResponseWriter, r *http.Request, id contentID, o *openUpload, off uint64) (parts []part, sum checksum, err error) {
-	size := uint64(o.info.Size) // never changes
+	size := o.size
 	if off > size || r.ContentLength > 0 && uint64(r.ContentLength) > size-off {
 		return nil, sum, OutOfRange
 	}
@@ -294,7 +297,7 @@ func fill(body io.Reader, b []byte) (n int, end bool, err error) {
 
 // record notes stored parts and returns what the client is answered.
 func (s *Server) record(id contentID, o *openUpload, parts []part, digit bool) ([]byte, error) {
-	unlock := s.locks.lock(o.info.User)
+	unlock := s.locks.lock(o.user)
 	defer unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
