@@ -117,3 +117,12 @@ type GoneError struct{ Objects []ObjectID }
 func (e *GoneError) Error() string {
 	return fmt.Sprintf("%d content objects were collected as garbage", len(e.Objects))
 }
+
+// CameOutError is that a commit took place and came to something else than was asked for, in a store that has rules of its own, such as for names that
+// are taken. The batch is Ops, and the position is Pos.
+type CameOutError struct {
+	Pos Position
+	Ops []Op
+}
+
+func (e *CameOutError) Error() string { return "the commit came to something else than was asked for" }

@@ -13,6 +13,13 @@ type Changed struct {
 // maxChanges bounds what is collected; beyond it one entry with inode 0 says that anything may have changed.
 const maxChanges = 4096
 
+// Note collects what Ops change that nobody asked for here, although they came of a commit of this machine's.
+func (t *Tree) Note(ops []remote.Op) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.note(ops)
+}
+
 // note collects what Ops change that nobody asked for here. Called with mu held.
 func (t *Tree) note(ops []remote.Op) {
 	for _, op := range ops {

@@ -84,7 +84,7 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 	}
 	ops = append(ops, p.Names...)
 	base := e.o.Tree.Position()
-	b := remote.Batch{Pos: base, Ops: ops}
+	b, news := remote.Batch{Pos: base, Ops: ops}, false
 	if len(ops) > 0 {
 		cctx, cancel := context.WithTimeout(ctx, e.o.Timeout)
 		defer cancel()
@@ -101,16 +101,27 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 			}
 			return remote.E("commit", "", remote.Conflict, err) // at once again, with that content stored anew
 		}
+		var other *remote.CameOutError
+		if errors.As(err, &other) {
+			pos, b.Ops, err = other.Pos, other.Ops, nil
+		}
 		if err != nil {
 			return err
 		}
 		b.Pos = pos
+		news = other != nil
 		// Before anybody who waits is told that it is sent: what was wrong before is over then.
 		e.set(func() { e.state.Uploading = 0 })
 		e.report(nil)
 	}
 	if err := e.o.Tree.Commit(b); err != nil {
 		return err
+	}
+	if news {
+		e.o.Tree.Note(b.Ops)
+		if e.o.Changed != nil {
+			e.o.Changed()
+		}
 	}
 	e.set(func() {
 		e.state.Commits++

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -328,7 +327,9 @@ func (c *change) finish() (ops []remote.Op, err error) {
 			if h == c.meta.root {
 				continue
 			}
-			_, _, m.want = m.attr(c.r.o.Owner)
+			var a remote.Attr
+			a, _, m.want = m.attr(c.r.o.Owner)
+			m.born = int64(a.Btime)
 			c.nodes[h] = &m
 			at(m.ino).now = &m
 			n = &m
@@ -520,18 +521,15 @@ func (s *naming) free(old *node) {
 
 // older is the order in which nodes have a right to a name. It is the same on all machines.
 func older(a, b *node) int {
-	return cmp.Or(cmp.Compare(a.ts, b.ts), cmp.Compare(a.handle, b.handle))
+	return cmp.Or(cmp.Compare(a.born, b.born), cmp.Compare(a.handle, b.handle))
 }
 
 // give gives a node the name it wants. Of several that want it the oldest has it, and the others have one like it.
 func (s *naming) give(n *node) error {
 	for try := 0; ; try++ {
 		name := n.want
-		switch {
-		case try == 1:
-			name = twin(n.want, n.handle)
-		case try > 1: // somebody called a file just so
-			name = twin(n.want, fmt.Sprint(n.handle, " ", try))
+		if try > 0 {
+			name = twin(n.want, n.born, try)
 		}
 		h, err := s.holder(n.parent, name)
 		if err != nil {
@@ -568,9 +566,6 @@ func (s *naming) promote() error {
 	for len(s.freed) > 0 {
 		f := s.freed[0]
 		s.freed = s.freed[1:]
-		if s.to[f] != "" {
-			continue
-		}
 		var heirs []*node
 		err := s.c.r.x.scan(kstr(keyTwin, f[0], f[1], "\x00"), func(key, _ []byte) error {
 			n, err := s.c.node(string(key))
@@ -586,12 +581,22 @@ func (s *naming) promote() error {
 			continue
 		}
 		slices.SortFunc(heirs, older)
+		if h, err := s.holder(f[0], f[1]); err != nil {
+			return err
+		} else if h != "" {
+			if now, err := s.c.node(h); err != nil {
+				return err
+			} else if now != nil && now.want == f[1] && older(now, heirs[0]) < 0 {
+				continue
+			}
+		}
 		n := *heirs[0]
 		s.free(&n)
-		n.shown = n.want
-		s.to[f] = n.handle
 		s.c.nodes[n.handle] = &n
 		s.moved = append(s.moved, &n)
+		if err := s.give(&n); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -69,6 +69,7 @@ func (r *Remote) Commit(ctx context.Context, base remote.Position, ops []remote.
 	if err := t.read(ops); err != nil {
 		return base, err
 	}
+	r.said = nil
 	did, err := t.run(ctx)
 	pos := r.x.meta.position()
 	if err != nil {
@@ -76,8 +77,8 @@ func (r *Remote) Commit(ctx context.Context, base remote.Position, ops []remote.
 	}
 	if pos != base {
 		if ok, err := t.holds(); err != nil || !ok {
-			// It came out otherwise than it was planned, such as a name that another node got meanwhile. What it came to is to be loaded.
-			return base, cmp.Or(err, error(remote.E("commit", "", remote.Conflict, nil)))
+			// It came out otherwise than it was planned, such as a name that another node has or gave up.
+			return base, cmp.Or(err, error(&remote.CameOutError{Pos: pos, Ops: r.said}))
 		}
 		return pos, nil
 	}
@@ -92,8 +93,27 @@ func (r *Remote) Commit(ctx context.Context, base remote.Position, ops []remote.
 	return r.x.meta.position(), nil
 }
 
-// holds reports whether the index is as the commit wants it.
+// holds reports whether the index is as the commit wants it, and nothing else changed, such as the name of a file that had to stand back.
 func (t *commit) holds() (bool, error) {
+	names, passing := map[dirName]remote.Ino{}, map[dirName]bool{}
+	for i := range t.r.said {
+		op := &t.r.said[i]
+		if op.Kind != remote.OpLink && op.Kind != remote.OpUnlink {
+			continue
+		}
+		k := dirName{op.Parent, op.Name}
+		if _, known := names[k]; !known && op.Kind == remote.OpLink {
+			passing[k] = true // nobody had it before
+		}
+		if names[k] = 0; op.Kind == remote.OpLink {
+			names[k] = op.Ino
+		}
+	}
+	for k, ino := range names {
+		if want, stated := t.names[k]; !(stated && want == ino) && !(!stated && ino == 0 && passing[k]) {
+			return false, nil
+		}
+	}
 	for _, ino := range t.order {
 		x := t.targets[ino]
 		n, err := t.nodeOf(ino)

@@ -18,7 +18,7 @@
 //   - Before the server is asked to make a node, what it is meant to be is in the index (intent), under its wrapped key, which is random. So a node
 //     whose making was not answered is known again when it is seen, and no file is made twice.
 //   - A commit is a list of commands, of which each leaves a tree. What each did is in the index and told as a batch of this device's, whether the rest
-//     succeeds or not. When it came out otherwise than planned, Commit fails with Conflict, and Load tells what it came to.
+//     succeeds or not. When it came out otherwise than planned, Commit says to what (remote.CameOutError).
 //   - Replacing content is one command, which makes a new version; nothing is removed before what replaces it is there. What is removed goes to the rubbish bin
 //     unless Options.Delete says otherwise.
 //   - Content is uploaded under a key that is made for it. When it is uploaded anew, whatever the reason, it gets another: one key and nonce never meet two
@@ -33,7 +33,7 @@
 // # Names
 //
 // A node's name may be anything, and be there twice. What no directory can have is shown escaped (present), and of nodes with the same name all but the oldest
-// with their handle behind it (twin), on all machines alike; when the oldest goes, the next gets the plain name. Names made here that are not UTF-8 have their exact bytes in an
+// with a mark behind it (twin), on all machines alike; when the oldest goes, the next gets the plain name. Names made here that are not UTF-8 have their exact bytes in an
 // attribute of ours. Nodes whose key or attributes make no sense are shown as "(undecryptable HANDLE)", without permissions.
 //
 // Attributes of ours, beside the name "n" and the fingerprint "c" that the official clients use: "mfs", the inode's attributes as package wire encodes

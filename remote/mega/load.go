@@ -21,6 +21,7 @@ func (r *Remote) Load(ctx context.Context, from remote.Position, sink remote.Sin
 		return from, err
 	}
 	defer r.leave()
+	defer func() { r.said = nil }()
 	if r.x.meta.sn == "" {
 		if err := r.readAll(ctx); err != nil {
 			return from, err
@@ -215,6 +216,7 @@ func (r *Remote) commitChange(c *change) error {
 	}
 	if len(ops) > 0 {
 		r.x.addBatch(c.w, &c.meta, c.own, ops)
+		r.said = append(r.said, ops...)
 	}
 	return r.x.commit(c.w, c.meta)
 }

@@ -1,6 +1,8 @@
 package mega
 
 import (
+	"crypto/sha256"
+	"encoding/base32"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -64,6 +66,7 @@ type node struct {
 	attrs  string // as the server has them
 	size   uint64
 	ts     int64
+	born   int64  // the inode's birth: new versions keep it
 	want   string // what the name is shown as, if that is free
 	shown  string // what it is shown as
 	object object // of a file's content
@@ -99,6 +102,7 @@ func (n *node) encode() []byte {
 	b = binary.AppendUvarint(b, uint64(n.ino))
 	b = binary.AppendUvarint(b, n.size)
 	b = binary.AppendVarint(b, n.ts)
+	b = binary.AppendVarint(b, n.born)
 	for _, s := range []string{n.parent, string(n.key), n.attrs, n.want, n.shown} {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
@@ -127,11 +131,13 @@ func decodeNode(handle string, b []byte) (*node, error) {
 		return v
 	}
 	n.ino, n.size = remote.Ino(num()), num()
-	ts, k := binary.Varint(b)
-	if k <= 0 {
-		return nil, errIndex
+	for _, t := range []*int64{&n.ts, &n.born} {
+		v, k := binary.Varint(b)
+		if k <= 0 {
+			return nil, errIndex
+		}
+		*t, b = v, b[k:]
 	}
-	n.ts, b = ts, b[k:]
 	text := func() string {
 		l := num()
 		if l > uint64(len(b)) {
@@ -189,13 +195,17 @@ func cut(s string, n int) string {
 	return s[:n]
 }
 
-// twin returns what a name is shown as when another node has it: with the node's handle before the extension.
-func twin(want, handle string) string {
+// twin returns what a name is shown as when another node has it: with a mark before the extension that new versions keep. n counts those of one birth.
+func twin(want string, born int64, n int) string {
 	dot := strings.LastIndexByte(want, '.')
 	if dot <= 0 || len(want)-dot > 16 {
 		dot = len(want)
 	}
-	mark := " (" + handle + ")"
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(born)))
+	mark := " (" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:5])) + ")"
+	if n > 1 {
+		mark = fmt.Sprintf("%s %d)", strings.TrimSuffix(mark, ")"), n)
+	}
 	return cut(want[:dot], remote.MaxName-len(mark)-len(want[dot:])) + mark + want[dot:]
 }
 

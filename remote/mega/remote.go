@@ -42,6 +42,7 @@ type Remote struct {
 
 	turn chan struct{} // held by whoever changes the index or talks about changes with the server
 	x    *index
+	said []remote.Op // what the commit under way came to so far
 
 	news *news
 	down *downloads

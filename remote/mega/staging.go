@@ -3,7 +3,6 @@ package mega
 import (
 	"cmp"
 	"errors"
-	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -172,15 +171,7 @@ func (s *staging) adopt() error {
 		if err != nil {
 			return err
 		}
-		order := make([]int, len(sons))
-		for i := range order {
-			order[i] = i
-		}
-		slices.SortFunc(order, func(i, j int) int {
-			return older(sons[i], sons[j])
-		})
-		for _, i := range order {
-			n := sons[i]
+		for i, n := range sons {
 			if err := s.keep(c, n, wrapped[i]); err != nil {
 				return err
 			}
