@@ -70,15 +70,15 @@ func (g *guard) Read(b []byte) (int, error) {
 
 // jsonNode is a node as the server tells it.
 type jsonNode struct {
-	H  string      `json:"h"`
-	P  string      `json:"p"`
-	U  string      `json:"u"`
-	A  string      `json:"a"`
-	K  string      `json:"k"`
-	T  *int        `json:"t"`
-	S  json.Number `json:"s"`
-	TS json.Number `json:"ts"`
-	I  *int        `json:"i"`
+	H  string          `json:"h"`
+	P  string          `json:"p"`
+	U  string          `json:"u"`
+	A  string          `json:"a"`
+	K  string          `json:"k"`
+	T  *int            `json:"t"`
+	S  json.RawMessage `json:"s"` // what is no number must not spoil the whole tree
+	TS json.RawMessage `json:"ts"`
+	I  *int            `json:"i"`
 }
 
 // Types of nodes.
@@ -112,6 +112,11 @@ func (ks keys) node(j *jsonNode, own string) *node {
 	n.key = ks.unwrap(j.K, own, n.folder)
 	if n.key != nil {
 		if _, err := n.attributes(); err != nil {
+			n.key = nil
+		}
+	}
+	if n.key != nil && !n.folder && n.size == 0 { // nothing is ever read of it, so that it was more is seen now or never
+		if k, err := megacrypt.ParseFileKey(n.key); err != nil || k.Verify(0, nil) != nil {
 			n.key = nil
 		}
 	}
