@@ -57,7 +57,7 @@ var mountCommand = &cli.Command{
 		"   megafs mount ~/mega\n" +
 		"   megafs mount --remote dir:/backup/vault --passphrase-file ~/.vault-pass /mnt/mega\n" +
 		"   megafs mount --remote s3://s3.example.com/bucket/vault --upload-limit 2M ~/mega\n" +
-		"   megafs mount --remote mega: ~/mega     # the MEGA account of megafs login\n" +
+		"   megafs mount --remote mega: ~/mega           # the MEGA account of megafs login\n" +
 		"   megafs mount --at 2d /mnt/then         # as it was two days ago, read-only\n" +
 		"   megafs mount --keep 90d ~/mega         # what was removed can be had for 90 days; then its room is given back\n\n" + s3Help,
 	Flags: append(remoteFlags(),
