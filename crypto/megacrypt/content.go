@@ -153,7 +153,7 @@ func condense(m [16]byte) (out [8]byte) {
 }
 
 // Verify holds the MACs of all chunks of content of a size against the file's key. Where MEGA's clients differ in what they write, it takes what each of them writes:
-// one of them counts an empty chunk behind content that ends at a chunk's border, and for empty content there are three forms. None of
+// one of them counts an empty chunk behind content whose last block ends at a chunk's border, and for empty content there are three forms. None of
 // them lets other content pass.
 func (k FileKey) Verify(size int64, macs []ChunkMAC) error {
 	if int64(len(macs)) != Chunks(size) {
@@ -168,7 +168,8 @@ func (k FileKey) Verify(size int64, macs []ChunkMAC) error {
 	if same(m) {
 		return nil
 	}
-	if size == ChunkStart(int64(len(macs))) { // at a border, or empty
+	// At a border with its last block filled up, or empty.
+	if (size+BlockSize-1)&^(BlockSize-1) == ChunkStart(int64(len(macs))) {
 		extra := m
 		subtle.XORBytes(extra[:8], extra[:8], k.Nonce[:])
 		subtle.XORBytes(extra[8:], extra[8:], k.Nonce[:])
