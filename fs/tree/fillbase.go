@@ -90,7 +90,27 @@ func (b *base) fill(f *fill, pos remote.Position) (err error) {
 	return nil
 }
 
-// filler writes a fill's records, each kind of which is a stream of its own, in the order of keys.
+// The streams of a filler. Keys of one come in their order and have none of another's between them. Each has a table or two in memory until it is done.
+const (
+	streamBody  = iota + 1
+	streamNames // and what is written last
+	streamNodes
+	streamOther // devices, which come first, and xattrs
+)
+
+func streamOf(kind byte) uint32 {
+	switch kind {
+	case keyBody:
+		return streamBody
+	case keyName, keyMax, keyMeta:
+		return streamNames
+	case keyNode:
+		return streamNodes
+	}
+	return streamOther
+}
+
+// filler writes a fill's records, in streams in the order of keys.
 type filler struct {
 	b       *base
 	f       *fill
@@ -101,6 +121,7 @@ type filler struct {
 	n    Node // the inode that is told
 	at   uint32
 	some bool
+	done bool   // with inodes
 	seg  uint64 // of its content
 	body []byte
 }
@@ -108,7 +129,7 @@ type filler struct {
 const fillBuffer = 1 << 20
 
 func (w *filler) put(key, value []byte) error {
-	badger.KVToBuffer(&pb.KV{Key: key, Value: value, Version: 1, StreamId: uint32(key[0])}, w.buf)
+	badger.KVToBuffer(&pb.KV{Key: key, Value: value, Version: 1, StreamId: streamOf(key[0])}, w.buf)
 	if w.buf.LenNoPadding() < fillBuffer {
 		return nil
 	}
@@ -164,7 +185,7 @@ func (w *filler) op(op *remote.Op) error {
 	case remote.OpExtent:
 		return w.extent(op.Extent)
 	case remote.OpLink:
-		if err := w.endInode(); err != nil {
+		if err := w.endInodes(); err != nil {
 			return err
 		}
 		at, _ := w.f.place(op.Ino)
@@ -198,6 +219,21 @@ func (w *filler) endBody() error {
 	err := w.put(k(keyBody, uint64(w.n.Ino), w.seg), w.body)
 	w.body = w.body[:0]
 	return err
+}
+
+// endInodes ends all streams but that of names.
+func (w *filler) endInodes() error {
+	if w.done {
+		return nil
+	}
+	w.done = true
+	if err := w.endInode(); err != nil {
+		return err
+	}
+	for _, id := range []uint32{streamBody, streamNodes, streamOther} {
+		badger.KVToBuffer(&pb.KV{StreamId: id, StreamDone: true}, w.buf)
+	}
+	return w.send()
 }
 
 // endInode writes the record of the inode that was told, now that its xattrs are counted.

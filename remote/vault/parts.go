@@ -12,8 +12,8 @@ import (
 	"megafs/remote/wire"
 )
 
-// partsAhead is how many parts are fetched and opened beside the one that is told. Each takes twice its 4 MiB at most.
-const partsAhead = 3
+// partsAhead is how many parts are fetched and opened beside the next one: enough that the line is busy while one is told. Each takes twice its 4 MiB at most.
+const partsAhead = 1
 
 // parts fetches a snapshot's parts, some at once, and hands out their records in order. stop ends it.
 func (v *Vault) parts(ctx context.Context, r *root) (next func() ([]byte, error), stop func()) {
