@@ -174,8 +174,11 @@ func mountSettings(c *cli.Context) (*settings, error) {
 	default:
 		return nil, usage("--delete is trash or permanent")
 	}
-	if p.Mega != nil && (!s.At.IsZero() || s.GC.Every > 0) {
-		return nil, usage("--at and --gc-every are for vaults; %s is a MEGA account", p.URL)
+	if p.Mega != nil {
+		if !s.At.IsZero() || s.GC.Every > 0 && c.IsSet("gc-every") {
+			return nil, usage("--at and --gc-every are for vaults; %s is a MEGA account", p.URL)
+		}
+		s.GC.Every = 0
 	}
 	switch c.String("fsync") {
 	case "journal":
