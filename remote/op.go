@@ -61,4 +61,5 @@ type Usage struct {
 	Used  uint64
 	Total uint64
 	Free  uint64
+	Quota bool // nothing beyond Free is taken
 }

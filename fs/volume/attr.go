@@ -22,6 +22,11 @@ func (v *Volume) Setattr(ctx context.Context, ino remote.Ino, s SetAttr) (Stat, 
 	if err := v.writable(ctx, 0); err != nil {
 		return Stat{}, err
 	}
+	if s.Size != nil && *s.Size <= remote.MaxSize {
+		if err := v.grows(ctx, v.inner(ino), *s.Size); err != nil {
+			return Stat{}, err
+		}
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	ino = v.inner(ino)

@@ -158,6 +158,9 @@ func (h *Handle) WriteAt(ctx context.Context, src []byte, off uint64, killPriv b
 	if err := h.v.writable(ctx, int64(len(src))); err != nil {
 		return 0, err
 	}
+	if err := h.v.fits(ctx, h.node(), off, uint64(len(src))); err != nil {
+		return 0, err
+	}
 	h.v.mu.Lock()
 	defer h.v.mu.Unlock()
 	return h.writeLocked(src, off, killPriv)
@@ -166,6 +169,9 @@ func (h *Handle) WriteAt(ctx context.Context, src []byte, off uint64, killPriv b
 // Append writes src at the file's end, wherever that is by now.
 func (h *Handle) Append(ctx context.Context, src []byte, killPriv bool) (uint64, int, error) {
 	if err := h.v.writable(ctx, int64(len(src))); err != nil {
+		return 0, 0, err
+	}
+	if err := h.v.fits(ctx, h.node(), appended, uint64(len(src))); err != nil {
 		return 0, 0, err
 	}
 	h.v.mu.Lock()
@@ -263,6 +269,11 @@ func (h *Handle) Allocate(ctx context.Context, mode uint32, off, n uint64) error
 	if err := v.writable(ctx, 0); err != nil {
 		return err
 	}
+	if mode&(punchHole|keepSize) == 0 {
+		if err := v.fits(ctx, h.node(), off, n); err != nil {
+			return err
+		}
+	}
 	// Room that can't be there is refused, as a disk would.
 	if s := v.StatFS(); mode&punchHole == 0 && n > s.Free {
 		return remote.E("allocate", obj(h.ino), remote.NoSpace, nil)
@@ -348,6 +359,9 @@ func (v *Volume) copyPart(ctx context.Context, from *Handle, off uint64, to *Han
 		return 0, remote.E("copy", obj(to.ino), remote.FileTooBig, nil)
 	}
 	if err := v.writable(ctx, 0); err != nil {
+		return 0, err
+	}
+	if err := v.fits(ctx, to.node(), off2, n); err != nil {
 		return 0, err
 	}
 	v.mu.Lock()

@@ -82,6 +82,7 @@ type Volume struct {
 
 	lastSeq atomic.Uint64 // the latest record appended
 	usage   atomic.Pointer[remote.Usage]
+	quota   *quota
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 }
@@ -92,6 +93,7 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	o.defaults()
 	v := &Volume{o: o, writing: map[remote.Ino]int{}, nameable: map[remote.Ino]bool{}}
 	v.sink = &sink{v: v}
+	v.quota = newQuota(v)
 	v.traits = remote.TraitsOf(o.Remote)
 	v.o.ReadOnly = o.ReadOnly || v.traits.ReadOnly
 	defer func() {
@@ -123,6 +125,9 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	if err := v.register(ctx); err != nil {
 		return nil, err
 	}
+	if err := v.quota.begin(); err != nil {
+		return nil, err
+	}
 	// After the tree has what is new: the blocks get what the index leaves them.
 	v.cache, err = cache.Open(cache.Options{
 		Dir: sub(o.CacheDir, "blocks"), Key: o.Keys.Cache, Limit: v.blockLimit(to.Dir), Memory: o.Memory / 4,
@@ -140,8 +145,7 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	})
 	bg, stop := context.WithCancel(context.Background())
 	v.stop = stop
-	v.wg.Add(1)
-	go v.watchUsage(bg)
+	v.wg.Go(func() { v.quota.watch(bg) })
 	return v, nil
 }
 
@@ -314,24 +318,6 @@ func (v *Volume) closeAll() error {
 	return errors.Join(errs...)
 }
 
-// watchUsage asks the store how full it is, now and then, so that statfs never waits for it.
-func (v *Volume) watchUsage(ctx context.Context) {
-	defer v.wg.Done()
-	for {
-		c, cancel := context.WithTimeout(ctx, 30*time.Second)
-		u, err := v.o.Remote.Usage(c)
-		cancel()
-		if err == nil {
-			v.usage.Store(&u)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(30 * time.Second):
-		}
-	}
-}
-
 // StatFS tells how much room there is: the store's, as it said last.
 func (v *Volume) StatFS() StatFS {
 	u := v.usage.Load()
@@ -341,6 +327,10 @@ func (v *Volume) StatFS() StatFS {
 	s := StatFS{Total: u.Total, Free: u.Free, Files: v.inodes()}
 	if s.Total == 0 {
 		s.Total, s.Free = 1<<50, 1<<50-min(u.Used, 1<<49)
+	}
+	if u.Quota {
+		s.Free = v.quota.left()
+		return s
 	}
 	// What is written but not sent yet takes room there too.
 	s.Free -= min(s.Free, uint64(max(0, v.tree.Stat().Bytes)))

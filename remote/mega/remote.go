@@ -159,7 +159,7 @@ func (a *api) usage(ctx context.Context) (remote.Usage, error) {
 	if err := json.Unmarshal(raw, &q); err != nil || q.Used < 0 || q.Total < 0 || q.Used > 1<<62 || q.Total > 1<<62 {
 		return remote.Usage{}, remote.E("ask for the quota", "", remote.Integrity, errors.New("the answer has another form"))
 	}
-	u := remote.Usage{Used: uint64(q.Used), Total: uint64(q.Total)}
+	u := remote.Usage{Used: uint64(q.Used), Total: uint64(q.Total), Quota: q.Total > 0}
 	u.Free = u.Total - min(u.Total, u.Used)
 	return u, nil
 }
