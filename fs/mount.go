@@ -28,7 +28,7 @@ type Options struct {
 	ReadOnly    bool
 	Debug       bool          // log every request; names appear in the log
 	Extra       []string      // as mount -o has them
-	ReadTimeout time.Duration // how long a request to read may wait for the store; default 30 s: the kernel makes a second one of a read whose read-ahead failed
+	ReadTimeout time.Duration // how long a request to read may wait for the store; default 30 s: the kernel makes a second one of a read whose read-ahead failed; negative: for ever
 	Log         *slog.Logger
 
 	grace time.Duration // see wait; for tests

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Kind says what sort of failure an error is; package fs maps each kind to one errno.
@@ -126,3 +127,12 @@ type CameOutError struct {
 }
 
 func (e *CameOutError) Error() string { return "the commit came to something else than was asked for" }
+
+// LaterError is that the store gives nothing until a time, which may be the zero time if it is not known.
+type LaterError struct {
+	Until time.Time
+	Err   error
+}
+
+func (e *LaterError) Error() string { return e.Err.Error() }
+func (e *LaterError) Unwrap() error { return e.Err }

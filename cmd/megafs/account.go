@@ -195,7 +195,7 @@ func (x *served) openMega(ctx context.Context, log *slog.Logger) error {
 	}
 	x.volume, err = volume.Open(ctx, volume.Options{
 		Remote: x.mega, StateDir: p.State, CacheDir: p.Cache, CacheSize: s.CacheSize, JournalSize: s.JournalSize,
-		Memory: s.Memory / 4 * 3, FsyncRemote: s.FsyncRemote, ReadOnly: s.ReadOnly, Log: log,
+		Memory: s.Memory / 4 * 3, FsyncRemote: s.FsyncRemote, WaitQuota: s.WaitQuota, ReadOnly: s.ReadOnly, Log: log,
 		Keys: volume.Keys{Journal: local("journal"), Tree: local("tree"), Cache: local("cache")},
 		Changed: func(c []volume.Change) {
 			if srv := x.server.Load(); srv != nil {

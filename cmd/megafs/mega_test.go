@@ -70,3 +70,28 @@ func TestG3Mega(t *testing.T) {
 		m.umount()
 	}
 }
+
+// TestMegaTransferQuota: while the account may download nothing, a read fails or waits as the mount was told, and status has the time that is left.
+func TestMegaTransferQuota(t *testing.T) {
+	m, s := megaMachine(t)
+	m.mount()
+	m.sh(`head -c 300000 /dev/urandom >f; cp f "$M/f"`)
+	m.umount()
+	m.wipe(".cache/megafs/*")
+	m.want(2, "--over-quota is fail or wait", "mount", "--over-quota=never", "--remote", m.url, m.mnt)
+	m.mount()
+	s.Faults().Add(megaserver.Fault{On: "dl", Status: 509, TimeLeft: 7200})
+	if out, err := m.command("cat", filepath.Join(m.mnt, "f")).CombinedOutput(); err == nil || !strings.Contains(string(out), "quota exceeded") {
+		t.Errorf("%v\n%.200s", err, out)
+	}
+	m.want(0, "2h0m0s until there is some again", "status", m.mnt)
+	m.umount()
+	m.mount("--over-quota=wait")
+	s.Faults().Add(megaserver.Fault{On: "dl", Status: 509, TimeLeft: 1, Times: 2})
+	hits := s.Faults().Hits()
+	m.sh(`cmp f "$M/f"`)
+	if s.Faults().Hits() != hits+2 {
+		t.Error("the quota was not used up")
+	}
+	m.umount()
+}

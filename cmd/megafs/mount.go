@@ -47,6 +47,7 @@ type settings struct {
 	GC            collecting
 	At            time.Time // zero: the present
 
+	WaitQuota       bool // a read waits while the MEGA account may download nothing
 	DeletePermanent bool // what is removed from a MEGA account does not go to its rubbish bin
 }
 
@@ -75,6 +76,7 @@ var mountCommand = &cli.Command{
 		&cli.StringSliceFlag{Name: "o", Usage: "mount `OPTIONS`, as in mount(8)"},
 		&cli.StringFlag{Name: "gc-every", Usage: "`SPAN` after which garbage is collected in the background; 0 for never", Value: "24h"},
 		&cli.StringFlag{Name: "delete", Usage: "where what is removed from a MEGA account goes: trash (its rubbish bin) or permanent", Value: "trash"},
+		&cli.StringFlag{Name: "over-quota", Usage: "what a read does while a MEGA account's transfer quota is used up: fail or wait", Value: "fail"},
 		&cli.StringFlag{Name: "keep", Usage: "`SPAN` of the past that collecting leaves whole", Value: "30d"},
 		&cli.StringFlag{Name: "gc-grace", Usage: "`SPAN` between giving up and removing, for machines that are away", Value: "24h"},
 		&cli.Int64Flag{Name: "gc-requests", Usage: "`NUMBER` of requests to the store an hour that collecting may spend", Value: 3600},
@@ -173,6 +175,13 @@ func mountSettings(c *cli.Context) (*settings, error) {
 		s.DeletePermanent = true
 	default:
 		return nil, usage("--delete is trash or permanent")
+	}
+	switch c.String("over-quota") {
+	case "fail":
+	case "wait":
+		s.WaitQuota = true
+	default:
+		return nil, usage("--over-quota is fail or wait")
 	}
 	if p.Mega != nil {
 		if !s.At.IsZero() || s.GC.Every > 0 && c.IsSet("gc-every") {

@@ -76,8 +76,13 @@ func serve(ctx context.Context, s *settings, ready func()) (err error) {
 	if err := x.open(ctx, log); err != nil {
 		return err
 	}
+	var patience time.Duration
+	if s.WaitQuota {
+		patience = -1 // each fetch has its time nevertheless
+	}
 	srv, err := fs.Mount(fs.Options{
-		Volume: fs.Of(x.volume), MountPoint: s.MountPoint, FsName: "megafs", AllowOther: s.AllowOther, ReadOnly: s.ReadOnly, Extra: s.Options, Log: log,
+		ReadTimeout: patience,
+		Volume:      fs.Of(x.volume), MountPoint: s.MountPoint, FsName: "megafs", AllowOther: s.AllowOther, ReadOnly: s.ReadOnly, Extra: s.Options, Log: log,
 	})
 	if err != nil {
 		return err
@@ -256,6 +261,7 @@ type status struct {
 	Waiting     int               `json:"requests_under_way"`
 	Away        float64           `json:"away_seconds"` // how long the store has not answered
 	Limits      bounds            `json:"limits"`
+	OverQuota   float64           `json:"over_quota_seconds,omitempty"` // until the account may download again
 	Kernel      fs.Stats          `json:"kernel"`
 	Vault       *vault.Info       `json:"vault,omitempty"`
 	GC          *collected        `json:"gc,omitempty"`
@@ -286,13 +292,17 @@ func (x *served) status() status {
 		i := x.vault.Info()
 		info = &i
 	}
+	var over float64
 	if x.mega != nil {
+		if until := x.mega.OverQuota(); !until.IsZero() {
+			over = max(0, time.Until(until).Seconds())
+		}
 		m.Requests, m.BytesUp, m.BytesDown = x.traffic.snapshot()
 	}
 	return status{
 		StateDir: x.state, At: at, PID: os.Getpid(), MountPoint: x.s.MountPoint, Remote: x.s.Profile.URL, Status: v, Away: m.Away.Seconds(),
 		MemoryBytes: rss(), MemoryLimit: x.s.Memory, Requests: m.Requests, BytesUp: m.BytesUp, BytesDown: m.BytesDown,
-		Bytes: m.Bytes, Waiting: m.InFlight, Limits: x.limits(),
+		Bytes: m.Bytes, Waiting: m.InFlight, Limits: x.limits(), OverQuota: over,
 		Kernel: x.server.Load().Stats(), Vault: info, GC: gc,
 	}
 }

@@ -96,6 +96,9 @@ func (m *mounted) print(w io.Writer) {
 	fmt.Fprintf(w, "  journal   %s of %s\n", formatSize(s.JournalBytes), formatSize(s.JournalLimit))
 	fmt.Fprintf(w, "  cache     %s of %s\n", formatSize(s.CacheBytes), formatSize(s.CacheLimit))
 	fmt.Fprintf(w, "  memory    %s of %s\n", formatSize(s.MemoryBytes), formatSize(s.MemoryLimit))
+	if s.OverQuota > 0 {
+		fmt.Fprintf(w, "  quota     of transfers is used up; %v until there is some again\n", time.Duration(s.OverQuota*float64(time.Second)).Round(time.Second))
+	}
 	if s.RemoteTotal > 0 {
 		fmt.Fprintf(w, "  store     %s of %s used\n", formatSize(int64(s.RemoteUsed)), formatSize(int64(s.RemoteTotal)))
 	}

@@ -110,6 +110,10 @@ func (v *Volume) read(ctx context.Context, ino remote.Ino, dst []byte, off uint6
 		if err == nil {
 			return n, nil
 		}
+		if v.o.WaitQuota && v.later(ctx, err) {
+			try = 0
+			continue
+		}
 		if try >= 10 || !remote.Is(err, remote.Stale) {
 			return 0, err
 		}

@@ -188,3 +188,18 @@ func (q *quota) watch(ctx context.Context) {
 		}
 	}
 }
+
+// later waits until a store gives something again that told when, and reports whether that is so.
+func (v *Volume) later(ctx context.Context, err error) bool {
+	var l *remote.LaterError
+	if !errors.As(err, &l) {
+		return false
+	}
+	select {
+	case <-time.After(max(time.Until(l.Until), 10*time.Millisecond)):
+		return true
+	case <-ctx.Done():
+	case <-v.closing:
+	}
+	return false
+}

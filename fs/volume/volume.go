@@ -32,6 +32,7 @@ type Options struct {
 	JournalSize int64                                                                                 // bytes; default 1 GiB
 	Memory      int64                                                                                 // bytes, in all; default 256 MiB
 	LocalStore  bool                                                                                  // the store is as near as the cache: blocks that are read are not cached on disk
+	WaitQuota   bool                                                                                  // a reading waits when the store gives no more for some time
 	FsyncRemote bool                                                                                  // fsync waits for the remote
 	Patience    time.Duration                                                                         // and fails when that took nothing for so long; default 2 min
 	ReadOnly    bool
@@ -84,6 +85,7 @@ type Volume struct {
 	usage   atomic.Pointer[remote.Usage]
 	quota   *quota
 	stop    context.CancelFunc
+	closing <-chan struct{}
 	wg      sync.WaitGroup
 }
 
@@ -144,7 +146,7 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 		Changed: func() { v.foreign() }, Forward: v.forward, MoveAt: o.MoveAt, Patience: o.Room, Loaded: loaded,
 	})
 	bg, stop := context.WithCancel(context.Background())
-	v.stop = stop
+	v.stop, v.closing = stop, bg.Done()
 	v.wg.Go(func() { v.quota.watch(bg) })
 	return v, nil
 }

@@ -40,6 +40,8 @@ type downloads struct {
 	chunks *lru.Cache[chunkKey, *chunk]
 	flying map[chunkKey]*chunk
 	poison map[object]bool
+
+	transfer transfer
 }
 
 type chunkKey struct {
@@ -362,6 +364,9 @@ func (d *downloads) get(f *file, from, to int64) ([]byte, error) {
 	buf := make([]byte, 0, to-from)
 	delay, fresh := retryFirst, false
 	for try := 0; ; try++ {
+		if err := d.transfer.err(time.Now()); err != nil {
+			return nil, err
+		}
 		url, err := d.url(ctx, f, fresh)
 		if err != nil {
 			return nil, err
@@ -398,6 +403,9 @@ func (d *downloads) url(ctx context.Context, f *file, fresh bool) (string, error
 	}
 	c := command{"a": "g", "g": 1, "ssl": 2, "n": f.handle}
 	raw, err := d.r.api.call(ctx, c)
+	if isCode(err, codeOverQuota) {
+		return "", d.transfer.over(0)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -412,7 +420,7 @@ func (d *downloads) url(ctx context.Context, f *file, fresh bool) (string, error
 	}
 	if g.E < 0 {
 		if Code(g.E) == codeOverQuota {
-			return "", overQuota(g.T)
+			return "", d.transfer.over(g.T)
 		}
 		return "", fail("download", Code(g.E))
 	}
@@ -435,15 +443,6 @@ func (d *downloads) url(ctx context.Context, f *file, fresh bool) (string, error
 	return u, nil
 }
 
-// overQuota is that no more may be downloaded for some time.
-func overQuota(seconds int64) error {
-	text := "the transfer quota is used up"
-	if seconds > 0 && seconds < 1<<32 {
-		text += fmt.Sprintf("; there is some again in %v", time.Duration(seconds)*time.Second)
-	}
-	return remote.E("download", "", remote.Quota, errors.New(text))
-}
-
 // part downloads what is missing of [from, to) in buf. fresh says that a new URL is needed.
 func (d *downloads) part(ctx context.Context, url string, from, to int64, buf []byte) (_ []byte, fresh bool, err error) {
 	at := from + int64(len(buf))
@@ -461,10 +460,11 @@ func (d *downloads) part(ctx context.Context, url string, from, to int64, buf []
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusPartialContent:
+		d.transfer.came()
 	case 509:
 		var left int64
 		fmt.Sscan(resp.Header.Get("X-MEGA-Time-Left"), &left)
-		return buf, false, overQuota(left)
+		return buf, false, d.transfer.over(left)
 	case http.StatusForbidden, http.StatusNotFound, http.StatusGone:
 		return buf, true, remote.E("download", "", remote.Unreachable, fmt.Errorf("status %d", resp.StatusCode))
 	default:

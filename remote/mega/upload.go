@@ -283,7 +283,7 @@ func (u *uploads) try(ctx context.Context, target string, body []byte) ([]byte, 
 	case resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusGone:
 		return nil, errAgain
 	case resp.StatusCode == 509:
-		return nil, overQuota(0)
+		return nil, errUploadQuota
 	case resp.StatusCode != http.StatusOK:
 		io.Copy(io.Discard, resp.Body)
 		return nil, remote.E("upload", "", remote.Unreachable, fmt.Errorf("status %d", resp.StatusCode))
