@@ -280,4 +280,3 @@ func (c *change) arrive(p *packet) error {
 	}
 	return nil
 }
-

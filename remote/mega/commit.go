@@ -303,4 +303,3 @@ func (t *commit) parentOf(dir remote.Ino) (string, error) {
 	}
 	return h, err
 }
-

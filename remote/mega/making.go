@@ -280,4 +280,3 @@ func (t *commit) taken(c *change, m *made, raw json.RawMessage) error {
 	}
 	return remote.E("commit", "", remote.Unreachable, errors.New("the server says that it made a file, but not the one that was asked for"))
 }
-

@@ -222,4 +222,3 @@ func extents(ino remote.Ino, o object, size uint64) (ops []remote.Op) {
 func pieceRef(o object, i, n uint64) remote.Ref {
 	return remote.Ref{Object: o.piece(i), Chunks: uint16((n + remote.ChunkSize - 1) / remote.ChunkSize)}
 }
-
