@@ -272,7 +272,9 @@ func (e *Engine) run(ctx context.Context) {
 // report keeps a round's outcome and tells those who wait.
 func (e *Engine) report(err error) {
 	e.set(func() {
-		if err != nil && (e.state.Last == nil || e.state.Last.Error() != err.Error()) {
+		if remote.Is(err, remote.Conflict) { // which is nothing to worry about: it is planned again at once
+			e.o.Log.Info("others changed something at the same time; changes are sent again", "reason", err)
+		} else if err != nil && (e.state.Last == nil || e.state.Last.Error() != err.Error()) {
 			e.o.Log.Warn("changes could not be sent; they are kept and tried again", "reason", err)
 		}
 		if err == nil && e.state.Last != nil {
