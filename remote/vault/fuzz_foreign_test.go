@@ -136,6 +136,12 @@ func FuzzLog(f *testing.F) {
 		}
 		e := &entry{typ: typ, part: part, parts: parts, n: int(n), ops: b, about: link{Seq: uint64(n)}}
 		copy(e.about.Hash[:], b)
+		if typ == entryMark {
+			e.mark = &mark{floor: uint64(part), hash: e.about.Hash}
+			for _, kind := range b[:min(len(b), maxItems)] {
+				e.mark.items = append(e.mark.items, item{kind: kind, n: uint64(n), id: crypto.ID{kind}})
+			}
+		}
 		x.load(t, x.entry(e))
 	})
 }
