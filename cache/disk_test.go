@@ -63,6 +63,7 @@ func TestReopen(t *testing.T) {
 			t.Error("requests", got)
 		}
 		check(t, c, object(2, 4), 0, 4*chunkSize)
+		landed(t, c)
 		check(t, c, object(2, 4), 0, 4*chunkSize)
 		if got := src.requests(); len(got) != 2 {
 			t.Error("without Admit:", got)

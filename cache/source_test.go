@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -175,6 +176,16 @@ func check(t testing.TB, c *Cache, ref remote.Ref, off, n int) {
 		t.Errorf("%d bytes at %d: %v", n, off, err)
 	} else if !bytes.Equal(got, plain(ref, off, n)) {
 		t.Errorf("object %x: %d bytes at %d differ", ref.Object[:2], n, off)
+	}
+}
+
+// landed waits until no fetch holds what it fetched any more, which a Read that comes right behind another may share with it.
+func landed(t testing.TB, c *Cache) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); c.fetch.memory() > 0; time.Sleep(100 * time.Microsecond) {
+		if time.Now().After(end) {
+			t.Fatal("a fetch does not end")
+		}
 	}
 }
 
