@@ -11,6 +11,11 @@ type Sink interface {
 	Apply(Batch) error
 }
 
+// Via is a Sink that holds changes made over an earlier state. When a Load has to begin anew, it begins with a state no later than the
+// one with number Via, if one is left: so the Sink sees what happened since step by step, and can tell what it changed from what others did.
+// 0 asks for nothing.
+type Via interface{ Via() uint64 }
+
 // Piece is content to be stored: Len bytes that Read delivers from offset 0 on, or the error that they can't be had.
 type Piece struct {
 	Len  int // 1..MaxContent

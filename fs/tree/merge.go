@@ -39,8 +39,8 @@ type MergeOptions struct {
 	Label  string                                  // what stands in the names of conflict copies
 	NewIno func() (remote.Ino, error)              // makes inode numbers
 	Same   func(ino remote.Ino, stamp uint64) bool // whether a file changed on both sides has the same bytes on both; stamp is its local content's
-	// Blind says that the base was begun anew, and nobody knows what it was when the local changes were made. Then
-	// content that was changed here in part becomes a conflict copy.
+	// Blind says that the base was begun anew, and nobody knows what it was when the local changes were made. Then it counts as changed there
+	// wherever it was changed here: content becomes a conflict copy, and what was removed comes back. See mergeblind.go.
 	Blind bool
 	// OneName says that files, like directories, have one name: of two that the sides gave it the local one goes.
 	OneName bool
@@ -62,6 +62,7 @@ type merger struct {
 	added, lost       map[remote.Ino]map[nameKey]bool // names that merging gives an inode beyond those of the batch, and takes from it
 	revived           map[remote.Ino]bool             // removed by the batch, and kept
 	renumbered        map[remote.Ino]remote.Ino       // made here under a number that the batch has for something else
+	strays            map[remote.Ino]Node             // blind: what was changed here, and nobody knows what it was
 	kids              map[remote.Ino]map[string]bool  // spots by directory
 	out               *Merge
 	err               error
@@ -87,7 +88,7 @@ func (t *Tree) Merge(b remote.Batch, o MergeOptions) (*Merge, error) {
 	m := &merger{
 		o: o, was: view{base: t.base}, theirs: s.view, mine: t.current(), batch: s.top, live: t.live,
 		spots: map[nameKey]*spot{}, added: map[remote.Ino]map[nameKey]bool{}, lost: map[remote.Ino]map[nameKey]bool{},
-		revived: map[remote.Ino]bool{}, renumbered: map[remote.Ino]remote.Ino{}, kids: map[remote.Ino]map[string]bool{},
+		revived: map[remote.Ino]bool{}, renumbered: map[remote.Ino]remote.Ino{}, strays: map[remote.Ino]Node{}, kids: map[remote.Ino]map[string]bool{},
 		out: &Merge{Pos: b.Pos},
 	}
 	m.run()
@@ -215,6 +216,9 @@ func (m *merger) isDir(ino remote.Ino) bool {
 			return n.Type == remote.Dir
 		}
 	}
+	if n, ok := m.strays[ino]; ok {
+		return n.Type == remote.Dir
+	}
 	for from, to := range m.renumbered {
 		if n, ok, _ := m.mine.node(from); to == ino && ok {
 			return n.Type == remote.Dir
@@ -307,6 +311,9 @@ func (m *merger) run() {
 				}
 			}
 		}
+	}
+	if m.o.Blind {
+		m.lookAround()
 	}
 	slices.SortFunc(shared, compareKeys)
 	for _, k := range shared {

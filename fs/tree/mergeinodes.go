@@ -41,13 +41,22 @@ func (m *merger) inodes() {
 
 func (m *merger) op(o remote.Op) { m.out.Ops = append(m.out.Ops, o) }
 
-// revive states all of an inode that the batch removed.
-func (m *merger) revive(ino remote.Ino, was Node) {
+// here returns an inode as it is on this machine; its number is 0 when there is none.
+func (m *merger) here(ino remote.Ino) Node {
 	n, ok, err := m.mine.node(ino)
 	if err != nil {
 		m.fail(err)
 	}
 	if !ok {
+		n = m.strays[ino]
+	}
+	return n
+}
+
+// revive states all of an inode that the batch removed.
+func (m *merger) revive(ino remote.Ino, was Node) {
+	n := m.here(ino)
+	if n.Ino == 0 {
 		n = was
 	}
 	m.out.Rebased = append(m.out.Rebased, Rebased{Ino: ino, Body: ino})
@@ -61,10 +70,7 @@ func (m *merger) revive(ino remote.Ino, was Node) {
 
 // copy makes another inode of what an inode is here.
 func (m *merger) copy(ino, c remote.Ino) Rebased {
-	n, _, err := m.mine.node(ino)
-	if err != nil {
-		m.fail(err)
-	}
+	n := m.here(ino)
 	r := Rebased{Ino: ino, Body: c}
 	m.op(remote.Op{Kind: remote.OpNode, Ino: c, Attr: n.Attr})
 	m.xattrs(ino, c)
@@ -227,10 +233,7 @@ func mergeAttr(was, theirs, mine remote.Attr) remote.Attr {
 
 // body tells the local content of a file: OpExtents for what is stored, for another inode or for the same, and the spans that are in the journal.
 func (m *merger) body(from, to remote.Ino) (ops []remote.Op, spans []Span) {
-	n, _, err := m.mine.node(from)
-	if err != nil {
-		m.fail(err)
-	}
+	n := m.here(from)
 	data, err := m.mine.data(from, 0, n.Size)
 	if err != nil {
 		m.fail(err)

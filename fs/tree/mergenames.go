@@ -237,7 +237,7 @@ func (m *merger) keepTheirs(ino remote.Ino) bool {
 	if !m.known(ino) || m.links(ino) > 0 {
 		return false
 	}
-	if _, here := m.node(m.mine, ino); !here && !m.theyChanged(ino) && !m.occupied(ino) {
+	if _, here := m.node(m.mine, ino); !here && !m.theyChanged(ino) && !m.occupied(ino) && (!m.o.Blind || m.isDir(ino)) {
 		return false
 	}
 	lost := sortedNames(m.lost[ino])
@@ -272,6 +272,10 @@ func (m *merger) keepDir(dir remote.Ino) bool {
 		if s.was == dir {
 			old = append(old, k)
 		}
+	}
+	if len(old) == 0 && m.o.Blind {
+		m.stray(dir, remote.Dir, 0)
+		return true
 	}
 	if len(old) == 0 {
 		m.fail(lostInode(dir))

@@ -26,6 +26,14 @@ type sink struct {
 	blind bool // and what it was when the records were made is not known; until they are merged with what it is now
 }
 
+// Via implements remote.Via: what is in the journal, and the remote does not have, was made over an earlier state.
+func (s *sink) Via() uint64 {
+	if s.log == nil || !s.log.unsent() {
+		return 0
+	}
+	return s.log.pos.Seq
+}
+
 // Reset implements remote.Sink.
 func (s *sink) Reset() error {
 	s.anew = true

@@ -137,6 +137,12 @@ type replayed struct {
 	len   uint64
 }
 
+// unsent reports whether there are records that the remote does not have, as far as is known.
+func (l *log) unsent() bool {
+	n := len(l.records)
+	return n > 0 && (!l.noted || uint64(l.records[n-1].seq) > l.last.upto || len(l.last.held.Inodes)+len(l.last.held.Names) > 0)
+}
+
 // take is journal.Open's callback.
 func (l *log) take(r journal.Record) error {
 	if r.Kind != recMerge {

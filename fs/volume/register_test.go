@@ -127,18 +127,22 @@ func TestClonedWhileOpen(t *testing.T) {
 }
 
 // TestP2BehindSnapshot: a machine with changes that are not sent loses its tree, while another changes the same file and stores a snapshot. What
-// the changes were made over is not known any more, and both sides survive all the same.
+// the changes were made over is in the log still, so both sides survive, and what was removed stays removed.
 func TestP2BehindSnapshot(t *testing.T) {
 	w := newVaults(t)
 	a := w.open(w.first, func() {})
 	f := a.mk(remote.Root, "f.txt", remote.File)
 	a.write(f, 0, []byte("0123456789"))
 	d := a.mk(remote.Root, "d", remote.Dir)
+	a.mk(remote.Root, "removed", remote.File)
 	a.drain()
 	state := t.TempDir()
 	b := w.settling(state, time.Hour, func() {})
 	b.write(f, 4, []byte("BB"))
 	b.write(b.mk(d, "new", remote.File), 0, []byte("new"))
+	if err := b.Unlink(ctx, remote.Root, "removed"); err != nil {
+		t.Fatal(err)
+	}
 	b.Close(ctx)
 	w.vault[b].Close()
 	a.write(f, 0, []byte("AA"))

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"megafs/remote"
 )
@@ -183,12 +184,12 @@ func (v *Vault) follow(ctx context.Context, w *walker, sink remote.Sink) (end re
 // loadFresh begins anew. A machine that remembers more than the store can still prove is told nothing rather than an older state, which would
 // look as if it were the present one.
 func (v *Vault) loadFresh(ctx context.Context, sink remote.Sink) (remote.Position, error) {
-	pos, err := v.beginAnew(ctx, sink)
+	pos, err := v.beginAnew(ctx, sink, true)
 	for range 3 {
 		if !errors.Is(err, errPruned) {
 			break
 		}
-		pos, err = v.beginAnew(ctx, sink) // entries were removed meanwhile, since there is a newer snapshot
+		pos, err = v.beginAnew(ctx, sink, false) // entries were removed meanwhile, since there is a newer snapshot
 	}
 	if errors.Is(err, errPruned) {
 		err = v.violated(bad("load", "", ErrMissing, errors.New("the log's first entries are removed, and no snapshot of what they said can be used")))
@@ -202,8 +203,8 @@ func (v *Vault) loadFresh(ctx context.Context, sink remote.Sink) (remote.Positio
 	return remote.Position{}, err
 }
 
-// beginAnew loads from the newest snapshot that is whole, or from the first entry.
-func (v *Vault) beginAnew(ctx context.Context, sink remote.Sink) (remote.Position, error) {
+// beginAnew loads from the newest snapshot that is whole, or from the first entry. For a sink that wants to see more of the past, an older one comes first.
+func (v *Vault) beginAnew(ctx context.Context, sink remote.Sink, via bool) (remote.Position, error) {
 	none := remote.Position{}
 	// A store that went back is found out before anything is told.
 	if err := v.stands(ctx, v.trusted()); err != nil && !errors.Is(err, errPruned) {
@@ -212,6 +213,11 @@ func (v *Vault) beginAnew(ctx context.Context, sink remote.Sink) (remote.Positio
 	list, err := v.candidates(ctx)
 	if err != nil {
 		return none, err
+	}
+	if s, ok := sink.(remote.Via); ok && via && s.Via() > 0 {
+		if list, err = v.upTo(ctx, list, s.Via()); err != nil {
+			return none, err
+		}
 	}
 	for _, c := range list {
 		w, err := v.loadSnapshot(ctx, c, sink)
@@ -236,6 +242,28 @@ func (v *Vault) beginAnew(ctx context.Context, sink remote.Sink) (remote.Positio
 		err = remote.E("load", "", remote.NotExist, ErrVaultMissing)
 	}
 	return pos, err
+}
+
+// upTo leaves out the snapshots after an entry, which would skip it, if without them there still is a way to the present: an older one, or a whole log.
+func (v *Vault) upTo(ctx context.Context, list []candidate, seq uint64) ([]candidate, error) {
+	early := slices.DeleteFunc(slices.Clone(list), func(c candidate) bool { return c.seq > seq })
+	for _, c := range early {
+		_, err := v.root(ctx, c)
+		if err == nil {
+			return append(early, list...), nil // should its parts be damaged
+		}
+		if !damaged(err) {
+			return nil, err
+		}
+	}
+	_, err := v.store.Get(ctx, logName(1), maxEntry)
+	switch {
+	case err == nil:
+		return nil, nil
+	case remote.Is(err, remote.NotExist):
+		return list, nil
+	}
+	return nil, err
 }
 
 // errSnapshot marks a snapshot that can't be used.

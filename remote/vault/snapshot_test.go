@@ -235,3 +235,65 @@ func TestP4_V36BlendsOfTimes(t *testing.T) {
 		}
 	})
 }
+
+// by is a sink that asks to be told of a state on the way.
+type by struct {
+	*memory
+	seq uint64
+}
+
+func (b by) Via() uint64 { return b.seq }
+
+// TestVia: who has changes made over an earlier state hears of nothing later first, as long as a snapshot or the log reaches back; then the newest
+// snapshot does. That some of the log goes meanwhile, or that the store says it does, is no violation.
+func TestVia(t *testing.T) {
+	both(t, func(t *testing.T, on kind) {
+		w, a, pos := begun(t, on)
+		pos = commits(t, a, pos, 1, 4)
+		first := pos.Seq
+		pos = w.snapshot(a, pos)
+		pos = commits(t, a, pos, 10, 4)
+		second := pos.Seq
+		pos = w.snapshot(a, pos)
+		pos = commits(t, a, pos, 20, 2)
+		begins := func(via uint64) (seq uint64) {
+			t.Helper()
+			m := w.sink()
+			end, err := w.open(w.store, t.TempDir()).Load(ctx, remote.Position{}, by{m, via})
+			must(t, err)
+			if end != pos {
+				t.Fatal(end, pos)
+			}
+			for _, b := range m.batches {
+				if b.Pos.Seq > 0 {
+					return b.Pos.Seq
+				}
+			}
+			return 0
+		}
+		for via, want := range map[uint64]uint64{
+			0: second, 1: 1, first - 1: 1, first: first, first + 1: first, second - 1: first, second: second, pos.Seq: second, pos.Seq + 9: second,
+		} {
+			if got := begins(via); got != want {
+				t.Errorf("via %d: begins with %d, want %d", via, got, want)
+			}
+		}
+		all := w.store.Copy()
+		for _, n := range w.store.Names() {
+			if strings.HasPrefix(n, "s/p/") {
+				flip(w.store, n, 100)
+				break
+			}
+		}
+		if got := begins(first); got > first {
+			t.Error("with a damaged snapshot:", got)
+		}
+		w.store.Become(all)
+		for seq := uint64(1); seq <= first; seq++ {
+			w.store.Poke(logName(seq), nil)
+		}
+		if got := begins(1); got != second {
+			t.Error("the log's beginning is gone:", got)
+		}
+	})
+}

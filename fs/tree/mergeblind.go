@@ -1,0 +1,48 @@
+package tree
+
+import (
+	"maps"
+	"slices"
+
+	"megafs/remote"
+)
+
+// A blind merge has no state before the changes of either side: the base was begun anew from a snapshot that is later than what the journal's records were
+// made over, and of the log between nothing is left. All that the base has and was touched here may be what another machine made of it since. So nothing
+// of it goes, and what was changed here comes beside it; it is for people to say which of the two they want.
+
+// lookAround makes known what local changes meet that nobody told of: the names in directories that were removed here, and what was changed here and
+// is not there any more.
+func (m *merger) lookAround() {
+	for _, ino := range slices.Sorted(maps.Keys(m.live.inodes)) {
+		d := m.live.inodes[ino]
+		switch {
+		case d.node != nil && d.node.Type == remote.Dir && d.node.Links == 0 && m.known(ino):
+			list, err := m.theirs.list(ino)
+			if err != nil {
+				m.fail(err)
+			}
+			for _, e := range list {
+				m.at(nameKey{ino, e.Name})
+			}
+		case d.node == nil && d.body != nil && len(d.body.runs.All()) > 0 && !m.known(ino):
+			runs := d.body.runs.All()
+			last := runs[len(runs)-1]
+			m.stray(ino, remote.File, last.Off+last.Len)
+		}
+	}
+}
+
+// stray gives an inode a name in the root that was removed there, and of which nothing is known but what was changed in it here. Who the root belongs
+// to gets it.
+func (m *merger) stray(ino remote.Ino, typ remote.Type, size uint64) {
+	root, _ := m.node(m.theirs, remote.Root)
+	n := Node{Ino: ino, Attr: root.Attr}
+	n.Type, n.Size, n.Mode = typ, size, 0o600
+	name := "lost file"
+	if typ == remote.Dir {
+		n.Mode, name = 0o700, "lost directory"
+	}
+	m.strays[ino], m.revived[ino] = n, true
+	m.set(m.free(nameKey{remote.Root, name}), ino)
+}
