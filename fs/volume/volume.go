@@ -49,6 +49,7 @@ type Options struct {
 	Settle, MaxAge time.Duration
 	Room           time.Duration // how long a writer waits for room while nothing can be sent
 	MoveAt         int64
+	Many           int // changed inodes, from which on writers are slowed down
 	JournalOptions func(*journal.Options)
 	TreeOptions    func(*tree.Options)
 }
@@ -143,7 +144,7 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 		Tree: v.tree, Journal: v.jour, Remote: o.Remote, Read: v.cache.Read, Stored: v.stored(),
 		Writing: v.isWriting, NoteKind: recNote, Note: v.note, Settle: o.Settle, MaxAge: o.MaxAge, Poll: poll, Log: o.Log,
 		Sink: func(ctx context.Context) remote.Sink { v.sink.ctx = ctx; return v.sink }, Ready: v.ready,
-		Changed: func() { v.foreign() }, Forward: v.forward, MoveAt: o.MoveAt, Patience: o.Room, Loaded: loaded,
+		Changed: func() { v.foreign() }, Forward: v.forward, MoveAt: o.MoveAt, Patience: o.Room, Many: o.Many, Loaded: loaded,
 	})
 	bg, stop := context.WithCancel(context.Background())
 	v.stop, v.closing = stop, bg.Done()

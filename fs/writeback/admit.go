@@ -9,17 +9,18 @@ import (
 )
 
 // Admit slows a writer of n bytes down so that the journal is never found full as long as the remote takes anything: freely below five
-// eighths, an eighth above where the engine begins to send all there is; then ever slower, and at the end waiting for room. It fails with NoSpace when
+// eighths, an eighth above where the engine begins to send all there is; then ever slower, and at the end waiting for room. Likewise with the number of changed inodes. It fails with NoSpace when
 // nothing could be sent for Patience, or when one request got nowhere for Timeout; the engine's own work, such as a snapshot of many files, may take longer.
 func (e *Engine) Admit(ctx context.Context, n int64) error {
 	var waited time.Duration
 	for {
 		s := e.o.Journal.Stat()
 		room := e.o.Journal.Room()
-		crowded := e.o.Tree.Dirty() > maxDirty
+		dirty := e.o.Tree.Dirty()
+		crowded := dirty > maxDirty
 		free := s.Limit / 8 * 5
 		reserve := reserve + s.SegmentSize // and what trim.go needs
-		if s.Used < free && room > n+reserve && !crowded {
+		if s.Used < free && room > n+reserve && dirty < e.o.Many {
 			return nil
 		}
 		e.mu.Lock()
@@ -30,7 +31,10 @@ func (e *Engine) Admit(ctx context.Context, n int64) error {
 		if room > n+reserve+s.Limit/16 && !crowded {
 			// A share of what sending these bytes takes, growing with the fill: 0 at first, some 50 ms a MiB when nearly full.
 			full := float64(s.Used-free) / float64(s.Limit-free)
-			pause := time.Duration(full * float64(n) / (1 << 20) * float64(50*time.Millisecond))
+			pause := time.Duration(max(0, full) * float64(n) / (1 << 20) * float64(50*time.Millisecond))
+			if dirty > e.o.Many && !failing {
+				pause = max(pause, dirtyPause+200*time.Millisecond*time.Duration(dirty-e.o.Many)/maxDirty)
+			}
 			if pause < time.Millisecond {
 				return nil
 			}
@@ -72,8 +76,11 @@ func (e *Engine) ask() (done func()) {
 	return func() { e.asking.Store(false) }
 }
 
-// maxDirty is how many inodes may have changes that are not sent: their differences lie in memory.
+// maxDirty is how many inodes may have changes that are not sent, also while the store does not answer: their differences lie in memory.
 const maxDirty = 150_000
+
+// dirtyPause is how much a writer is slowed down at least when more inodes than Options.Many have changes.
+const dirtyPause = 5 * time.Millisecond
 
 // reserve is room kept for names, attributes and notes when data fills the journal.
 const reserve = 4 << 20

@@ -45,6 +45,7 @@ type Options struct {
 	Gather   time.Duration // how long after a round the next one begins at the earliest, so that few carry much; default: twice Settle
 	Poll     time.Duration // how often the remote is asked for what others did; default 1.1 s, negative: never
 	Patience time.Duration // how long a writer waits for room while nothing can be sent; default 30 s
+	Many     int           // changed inodes, from which on writers are slowed down while the store takes them: other machines take in at once what is sent at once; default 40 000
 	MoveAt   int64         // how full the journal is, in bytes, when records that are needed for long are moved forward; default a quarter of its limit
 	Timeout  time.Duration // of one round's request to the remote without any progress; default 2 min
 	Log      *slog.Logger
@@ -113,6 +114,9 @@ func Start(o Options) *Engine {
 	def(&o.Poll, 1100*time.Millisecond) // with what a remote asks besides, now and then, no more than one request a second
 	def(&o.Timeout, 2*time.Minute)
 	def(&o.Patience, 30*time.Second)
+	if o.Many == 0 {
+		o.Many = 40_000
+	}
 	if o.MoveAt == 0 {
 		o.MoveAt = o.Journal.Stat().Limit / 4
 	}
@@ -305,7 +309,7 @@ func (e *Engine) hurry() bool {
 	urgent := e.urgent > 0
 	e.mu.Unlock()
 	s := e.o.Journal.Stat()
-	return urgent || s.Used > s.Limit/2 || e.o.Tree.Dirty() > maxDirty/4
+	return urgent || s.Used > s.Limit/2 || e.o.Tree.Dirty() > e.o.Many/2
 }
 
 // round sends what has settled. It returns how long to wait before the next one may begin.

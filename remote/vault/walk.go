@@ -68,6 +68,9 @@ type walker struct {
 	named   link // the newest keyring that an entry names
 }
 
+// batchParts is for how many parts of a batch room is made at once.
+const batchParts = 64
+
 // walkerAt returns a walker that stands on an entry and knows nothing of what lies before.
 func (v *Vault) walkerAt(at link) *walker {
 	return &walker{v: v, at: at, end: at, devices: map[remote.DeviceID]link{}}
@@ -127,6 +130,10 @@ func (w *walker) step(ctx context.Context, sealed []byte) (e *entry, b *remote.B
 			}
 		}
 		w.from, w.whole = e.device, e.parts
+		if e.part == 0 && e.parts > 1 {
+			// The parts but the last are about as long as each other; growing step by step would take twice the memory.
+			w.batch = make([]remote.Op, 0, len(e.list)*min(int(e.parts), batchParts))
+		}
 		w.batch = append(w.batch, e.list...)
 		w.parts++
 		if w.parts < e.parts {
