@@ -215,20 +215,25 @@ func (v *Vault) beginAnew(ctx context.Context, sink remote.Sink, via bool) (remo
 		return none, err
 	}
 	if s, ok := sink.(remote.Via); ok && via && s.Via() > 0 {
-		if list, err = v.upTo(ctx, list, s.Via()); err != nil {
+		// Those after the entry that it wants to pass would skip it. There is a way without them: an older one, or a whole log.
+		early := slices.DeleteFunc(slices.Clone(list), func(c candidate) bool { return c.seq > s.Via() })
+		if w, err := v.anySnapshot(ctx, early, sink); err != nil {
+			return none, err
+		} else if w != nil {
+			return v.follow(ctx, w, sink)
+		}
+		_, err := v.store.Get(ctx, logName(1), maxEntry)
+		switch {
+		case err == nil:
+			list = nil
+		case !remote.Is(err, remote.NotExist):
 			return none, err
 		}
 	}
-	for _, c := range list {
-		w, err := v.loadSnapshot(ctx, c, sink)
-		switch {
-		case err == nil:
-			return v.follow(ctx, w, sink)
-		case errors.Is(err, errSnapshot):
-			v.o.Log.Warn("a snapshot can't be used; an older one or the whole log is", "reason", err)
-		default:
-			return none, err
-		}
+	if w, err := v.anySnapshot(ctx, list, sink); err != nil {
+		return none, err
+	} else if w != nil {
+		return v.follow(ctx, w, sink)
 	}
 	if err := sink.Reset(); err != nil {
 		return none, err
@@ -244,26 +249,16 @@ func (v *Vault) beginAnew(ctx context.Context, sink remote.Sink, via bool) (remo
 	return pos, err
 }
 
-// upTo leaves out the snapshots after an entry, which would skip it, if without them there still is a way to the present: an older one, or a whole log.
-func (v *Vault) upTo(ctx context.Context, list []candidate, seq uint64) ([]candidate, error) {
-	early := slices.DeleteFunc(slices.Clone(list), func(c candidate) bool { return c.seq > seq })
-	for _, c := range early {
-		_, err := v.root(ctx, c)
-		if err == nil {
-			return append(early, list...), nil // should its parts be damaged
+// anySnapshot tells the first of some snapshots that can be used, and returns a walker that stands on its place in the log; nil when there is none.
+func (v *Vault) anySnapshot(ctx context.Context, list []candidate, sink remote.Sink) (*walker, error) {
+	for _, c := range list {
+		w, err := v.loadSnapshot(ctx, c, sink)
+		if err == nil || !errors.Is(err, errSnapshot) {
+			return w, err
 		}
-		if !damaged(err) {
-			return nil, err
-		}
+		v.o.Log.Warn("a snapshot can't be used; an older one or the whole log is", "reason", err)
 	}
-	_, err := v.store.Get(ctx, logName(1), maxEntry)
-	switch {
-	case err == nil:
-		return nil, nil
-	case remote.Is(err, remote.NotExist):
-		return list, nil
-	}
-	return nil, err
+	return nil, nil
 }
 
 // errSnapshot marks a snapshot that can't be used.
