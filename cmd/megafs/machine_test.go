@@ -23,6 +23,8 @@ import (
 // bin is megafs, built once for all tests.
 var bin string
 
+const binEnv = "MEGAFS_TEST_BIN"
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if dir := os.Getenv("MEGAFS_TEST_HAMMER_DIR"); dir != "" {
@@ -30,6 +32,9 @@ func TestMain(m *testing.M) {
 	}
 	if flag.Lookup("test.fuzz").Value.String() != "" {
 		os.Exit(m.Run()) // fuzzing processes need no program, and there are many of them
+	}
+	if bin = os.Getenv(binEnv); bin != "" {
+		os.Exit(m.Run()) // a test in a namespace of its own
 	}
 	dir, err := os.MkdirTemp("", "megafs-bin")
 	if err == nil {
@@ -47,6 +52,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	os.Setenv(binEnv, bin)
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
