@@ -27,6 +27,7 @@ type crossing struct {
 	tools  func(args ...string) string
 	js     *megajs
 	come   []time.Duration // from the end of what another client did until the mount shows it
+	went   []time.Duration // from the end of what was done in the mount until megajs knows it
 }
 
 const crossEmail, crossPassword = "me@example.com", "correct horse battery"
@@ -152,12 +153,38 @@ func (x *crossing) comes(all ...theirs) {
 	x.come = append(x.come, took...)
 }
 
+// ours is something that is done in the mount, and how megajs sees it.
+type ours struct {
+	what, script string
+	path         string
+	there        bool
+	size         any // or nil
+}
+
+// goes does things in the mount, and waits until megajs sees all of them.
+func (x *crossing) goes(all ...ours) {
+	x.Helper()
+	begun := make([]time.Time, len(all))
+	var ask []any
+	for i, c := range all {
+		x.m.sh(c.script)
+		begun[i] = time.Now()
+		ask = append(ask, []any{c.path, c.there, c.size})
+	}
+	at := x.js.call("until", ask).([]any)
+	for i, c := range all {
+		took := max(0, time.UnixMilli(int64(at[i].(float64))).Sub(begun[i]))
+		x.Logf("%5d ms until megajs sees %s", took.Milliseconds(), c.what)
+		x.went = append(x.went, took)
+	}
+}
+
 // summary says how long all took.
 func (x *crossing) summary() {
 	for _, all := range []struct {
 		what string
 		took []time.Duration
-	}{{"from others to the mount", x.come}} {
+	}{{"from others to the mount", x.come}, {"from the mount to megajs", x.went}} {
 		slices.Sort(all.took)
 		n := len(all.took)
 		x.Logf("%s: p50 %d ms, most %d ms, of %d", all.what, all.took[n/2].Milliseconds(), all.took[n-1].Milliseconds(), n)
@@ -199,6 +226,10 @@ func TestG2Foreign(t *testing.T) {
 		x := newCrossing(t, rclone, js)
 		x.uploads()
 		x.downloads()
+		x.changes()
+		x.theirChanges()
+		x.twins()
+		x.metadata()
 		x.m.want(0, "everything is sent", "umount", "--wait=1m", x.m.mnt)
 		x.m.quietLog()
 		x.summary()
