@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -24,11 +25,17 @@ type account struct {
 
 func newAccount(t *testing.T) *account {
 	t.Helper()
+	return newAccountBehind(t, func(h http.Handler) http.Handler { return h })
+}
+
+// newAccountBehind makes an account on a server to which requests come by way of what wrap returns.
+func newAccountBehind(t *testing.T, wrap func(http.Handler) http.Handler) *account {
+	t.Helper()
 	s, err := megaserver.New(megaserver.Options{Blobs: blob.Mem(), Wait: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := httptest.NewServer(s)
+	h := httptest.NewServer(wrap(s))
 	t.Cleanup(func() {
 		h.CloseClientConnections()
 		h.Close()
