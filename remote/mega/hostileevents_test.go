@@ -1,10 +1,15 @@
 package mega
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"megafs/crypto/megacrypt"
 	"megafs/remote"
@@ -48,5 +53,48 @@ func TestM25HostileEvents(t *testing.T) {
 		if _, err := r.Load(context.Background(), r.x.meta.position(), s); !remote.Is(err, remote.Integrity) {
 			t.Errorf("%.40s: %v", bad, err)
 		}
+	}
+}
+
+// TestM32MassDisappearance: when much of the tree is gone at once that is no attack that could be told from a removal, but it is said in the log; and what comes back is
+// there as it was. The rest of the row is shown by a test of volumes.
+func TestM32MassDisappearance(t *testing.T) {
+	e := newEvil(t)
+	k := megacrypt.NewFileKey()
+	var all []map[string]any
+	for i := range 20 {
+		d := fmt.Sprintf("folder%02d", i)
+		all = append(all, folderNode(d, evilRoot, d), fileNode(fmt.Sprintf("file00%02d", i), d, "file", k, 5))
+	}
+	e.tree(all...)
+	var log bytes.Buffer
+	r, err := Open(Options{Session: e.session(), Log: slog.New(slog.NewTextHandler(&log, nil)), Retry: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	s := e.load(r)
+	was := s.list()
+	again := func(nodes []map[string]any) []string {
+		t.Helper()
+		e.mu.Lock()
+		e.tree(nodes...)
+		e.sc = []string{"-6"} // there is no list of what happened
+		e.mu.Unlock()
+		r.news.there.Store(true)
+		if _, err := r.Load(context.Background(), r.x.meta.position(), s); err != nil {
+			t.Fatal(err)
+		}
+		return s.list()
+	}
+	if l := again(all[2:]); len(l) != 19 || log.Len() > 0 {
+		t.Errorf("one folder goes: %d names, the log has %q", len(l), log.String())
+	}
+	if l := again(all[22:]); len(l) != 9 || !strings.Contains(log.String(), "gone=20 known=39") {
+		t.Errorf("half of the tree goes: %d names, the log has %q", len(l), log.String())
+	}
+	log.Reset()
+	if l := again(all); !slices.Equal(l, was) || log.Len() > 0 {
+		t.Errorf("it comes back: %q, the log has %q", l, log.String())
 	}
 }

@@ -226,8 +226,10 @@ func (s *staging) keep(c *change, n *node, wrapped string) error {
 // lose removes the nodes that are not in the tree any more.
 func (s *staging) lose(c *change) error {
 	var gone []string
+	known := 0
 	err := s.r.x.scan([]byte{keyNode}, func(key, _ []byte) error {
 		h := string(key)
+		known++
 		b, err := s.r.x.get(kstr(keyRaw, h))
 		if err == nil && b == nil && h != c.meta.root {
 			gone = append(gone, h)
@@ -245,7 +247,7 @@ func (s *staging) lose(c *change) error {
 		}
 	}
 	// What is listed but hangs below something that went.
-	return s.r.x.scan([]byte{keyNode}, func(key, _ []byte) error {
+	err = s.r.x.scan([]byte{keyNode}, func(key, _ []byte) error {
 		n, err := c.node(string(key))
 		if n == nil || err != nil || n.handle == c.meta.root {
 			return err
@@ -255,6 +257,22 @@ func (s *staging) lose(c *change) error {
 		}
 		return c.remove(n.handle)
 	})
+	if err != nil {
+		return err
+	}
+	lost := 0
+	for _, n := range c.nodes {
+		if n == nil {
+			lost++
+		}
+	}
+	if lost >= manyLost && lost >= known/2 {
+		s.r.o.Log.Warn("much of the tree is not at the server any more: another client removed it, or the server hides it; what is not sent yet is kept", "gone", lost, "known", known)
+	}
+	return nil
 }
+
+// manyLost is how many files and folders must be gone at once for a warning, if they are half of all.
+const manyLost = 10
 
 var errRoot = errors.New("it is the tree of another account")
