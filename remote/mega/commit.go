@@ -50,6 +50,9 @@ func (r *Remote) Commit(ctx context.Context, base remote.Position, ops []remote.
 		return base, err
 	}
 	defer r.leave()
+	if err := r.admit(ctx); err != nil {
+		return base, err
+	}
 	// What others did up to now comes before.
 	if r.x.meta.sn != "" {
 		for more := true; more; {

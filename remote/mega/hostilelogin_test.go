@@ -1,7 +1,14 @@
 package mega
 
 import (
+	"bytes"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/binary"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -12,8 +19,8 @@ import (
 	"megafs/remote"
 )
 
-// TestM20M21LoginOracle: whatever is wrong with the answer to a log-in, the error is the same, and nothing more is sent.
-func TestM20M21LoginOracle(t *testing.T) {
+// TestM20M21M22LoginOracle: whatever is wrong with the answer to a log-in, the error is the same, and nothing more is sent.
+func TestM20M21M22LoginOracle(t *testing.T) {
 	mk, _ := megacrypt.DecodeExact("x0KJv7hGYhov_Xh5kbyY9g", 16)
 	key, pub, err := megacrypt.NewPrivateKey()
 	if err != nil {
@@ -89,5 +96,105 @@ func TestM23Hashcash(t *testing.T) {
 	_, err := Login(context.Background(), Credentials{URL: h.URL, Email: "me@example.com", Password: []byte("x")})
 	if err == nil || time.Since(begin) > 20*time.Second {
 		t.Error(err, time.Since(begin))
+	}
+}
+
+// keySet seals a key set of a generation as the official clients do.
+func keySet(t *testing.T, user string, generation uint32) string {
+	t.Helper()
+	handle, err := megacrypt.DecodeExact(user, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := []byte{1, 0, 0, 1, 1}
+	plain = append(append(plain, 3, 0, 0, 8), handle...)
+	plain = binary.BigEndian.AppendUint32(append(plain, 4, 0, 0, 4), generation)
+	key, err := hkdf.Key(sha256.New, evilMaster[:], nil, "\x01", 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := aes.NewCipher(key)
+	gcm, _ := cipher.NewGCM(block)
+	nonce := bytes.Repeat([]byte{byte(generation)}, 12)
+	return megacrypt.Encode(gcm.Seal(append([]byte{20, 0}, nonce...), nonce, plain, nil))
+}
+
+// TestM33KeySetRolledBack: once a generation of the account's key set was seen, an older one, none, and one that can't be read are refused, also after a restart and
+// the next log-in, and nothing else is asked of that server.
+func TestM33KeySetRolledBack(t *testing.T) {
+	e := newEvil(t)
+	e.tree(folderNode("folder00", evilRoot, "folder"))
+	var set any = keySet(t, evilUser, 5)
+	e.cs["uga"] = func(c command) any {
+		if c["u"] != evilUser || c["ua"] != "^!keys" {
+			t.Errorf("%v", c)
+		}
+		if s, ok := set.(string); ok {
+			return map[string]any{"av": s, "v": "x"}
+		}
+		return set
+	}
+	dir := t.TempDir()
+	if err := e.session().Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	session := func() *Session {
+		s, err := LoadSession(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	load := func(with any) error {
+		set = with
+		e.log = nil
+		r, err := Open(Options{Session: session(), StateDir: dir, Log: slog.New(slog.DiscardHandler), Retry: time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		_, err = r.Load(context.Background(), remote.Position{}, &state{})
+		if err != nil {
+			if _, cerr := r.Commit(context.Background(), r.x.meta.position(), nil); remote.KindOf(cerr) != remote.KindOf(err) {
+				t.Errorf("a commit: %v", cerr)
+			}
+			for _, c := range e.log {
+				if c != "uga" {
+					t.Errorf("the server was asked %q", c)
+				}
+			}
+		}
+		return err
+	}
+	for _, step := range []struct {
+		what string
+		set  any
+		pass bool
+	}{
+		{"none at first", -9, true},
+		{"one that can't be read at first", "AAAA", true},
+		{"the first", keySet(t, evilUser, 5), true},
+		{"the same", keySet(t, evilUser, 5), true},
+		{"an older one", keySet(t, evilUser, 4), false},
+		{"none", -9, false},
+		{"unknown", -2, false},
+		{"one that can't be read", keySet(t, evilUser, 5)[:70] + "AAAA", false},
+		{"another user's", keySet(t, "AAAAAAAAAAA", 6), false},
+		{"no object", []int{1}, false},
+		{"a newer one", keySet(t, evilUser, 7), true},
+		{"what was the newest before", keySet(t, evilUser, 5), false},
+	} {
+		if err := load(step.set); (err == nil) != step.pass || !step.pass && !remote.Is(err, remote.Integrity) {
+			t.Errorf("%s: %v", step.what, err)
+		}
+	}
+	if err := load(-3); !remote.Is(err, remote.Unreachable) {
+		t.Errorf("a server that is busy: %v", err)
+	}
+	if err := ForgetSession(dir); err != nil {
+		t.Fatal(err)
+	}
+	if p := KeptPins(dir); p == nil || p.Generation != 7 {
+		t.Errorf("after a log-out: %+v", p)
 	}
 }

@@ -22,6 +22,9 @@ func (r *Remote) Load(ctx context.Context, from remote.Position, sink remote.Sin
 	}
 	defer r.leave()
 	defer func() { r.said = nil }()
+	if err := r.admit(ctx); err != nil {
+		return from, err
+	}
 	if r.x.meta.sn == "" {
 		if err := r.readAll(ctx); err != nil {
 			return from, err

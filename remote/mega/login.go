@@ -37,6 +37,8 @@ type Pins struct {
 	Salt    string `json:"salt,omitempty"`    // of version 2
 	Modulus string `json:"modulus,omitempty"` // hash of the RSA key's
 	User    string `json:"user"`
+
+	Generation uint32 `json:"generation,omitempty"` // of the account's own key set, the highest that was seen
 }
 
 // sessionFile is the session in a state folder, readable by its owner only.
@@ -200,6 +202,9 @@ func Login(ctx context.Context, c Credentials) (*Session, error) {
 	sid, err := s.open(key, reply.K, reply.PrivK, reply.CSID, reply.TSID)
 	if err != nil || c.Pins != nil && !s.Pins.fits(c.Pins) {
 		return nil, errRefused()
+	}
+	if c.Pins != nil {
+		s.Pins.Generation = c.Pins.Generation
 	}
 	s.SID = megacrypt.Encode(sid)
 	return s, nil

@@ -44,6 +44,8 @@ type Remote struct {
 	x    *index
 	said []remote.Op // what the commit under way came to so far
 
+	admitted bool // see admit; under turn
+
 	news *news
 	down *downloads
 	up   *uploads
