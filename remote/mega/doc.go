@@ -27,6 +27,7 @@
 //   - No byte of a file up to Options.Verify is given out before the whole of it was held against its key. Of a larger file, the first reading gives out
 //     what it reads, and knows at the end whether it was right; then a wrong file is poisoned: neither read, nor served from the cache. After that reading each chunk is
 //     held against its MAC. The cache holds content under a key of this machine's (sealer).
+//   - Before anything else is asked, the generation of the account's own key set is held against the highest that was seen (admit). That set is never written.
 //   - A log-in is tried once, and what is wrong with its answer can't be seen from outside.
 //   - URLs that the server names lead to its own hosts, over https, or are not followed.
 //

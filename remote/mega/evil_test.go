@@ -26,6 +26,7 @@ type evil struct {
 	sc   []string                     // answers, one after another; then there is nothing new
 	data []byte                       // ciphertext
 	log  []string
+	got  []command
 }
 
 func newEvil(t *testing.T) *evil {
@@ -50,6 +51,7 @@ func (e *evil) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for _, c := range cs {
 			name := fmt.Sprint(c["a"])
 			e.log = append(e.log, name)
+			e.got = append(e.got, c)
 			if f := e.cs[name]; f != nil {
 				out = append(out, f(c))
 			} else {
@@ -71,6 +73,8 @@ func (e *evil) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case <-time.After(10 * time.Second):
 		}
 		e.mu.Lock()
+	case strings.HasPrefix(r.URL.Path, "/ul/"):
+		io.WriteString(w, strings.Repeat("x", tokenSize))
 	case strings.HasPrefix(r.URL.Path, "/dl/"):
 		e.log = append(e.log, "dl")
 		var a, b int
