@@ -176,7 +176,7 @@ func (a *api) batch(ctx context.Context, cs []command) ([]json.RawMessage, error
 		if len(cs) == 1 { // a single command that is to be tried again
 			var n int
 			if json.Unmarshal(out[0], &n) == nil && Code(n).again() {
-				return fail(op, Code(n))
+				return &notDone{fail(op, Code(n))}
 			}
 		}
 		return nil
@@ -184,9 +184,14 @@ func (a *api) batch(ctx context.Context, cs []command) ([]json.RawMessage, error
 	return out, err
 }
 
+// notDone is that the server was busy for a command. It remembers that answer to the request, so the command needs another.
+type notDone struct{ error }
+
+func (e *notDone) Unwrap() error { return e.error }
+
 // query returns the parameters of a request, with a new id.
 func (a *api) query(more url.Values) string {
-	q := url.Values{"id": {a.prefix + strconv.FormatUint(a.count.Add(1), 10)}}
+	q := url.Values{"id": {a.id()}}
 	if a.sid != "" {
 		q.Set("sid", a.sid)
 	}
@@ -199,8 +204,10 @@ func (a *api) query(more url.Values) string {
 	return q.Encode()
 }
 
+func (a *api) id() string { return a.prefix + strconv.FormatUint(a.count.Add(1), 10) }
+
 // repeat sends a request until take is content with what comes, the server refuses, or patience ends. All tries are the same request, so that the
-// server can tell a repetition from a new one.
+// server can tell a repetition from a new one, but for one that is answered and was not done.
 func (a *api) repeat(ctx context.Context, op, path, query string, body []byte, take func(io.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, a.retry+answerTime)
 	defer cancel()
@@ -212,6 +219,14 @@ func (a *api) repeat(ctx context.Context, op, path, query string, body []byte, t
 		}
 		if time.Since(begin) > a.retry {
 			return err
+		}
+		if busy := (*notDone)(nil); errors.As(err, &busy) {
+			q, qerr := url.ParseQuery(query)
+			if qerr != nil {
+				return qerr
+			}
+			q.Set("id", a.id())
+			query = q.Encode()
 		}
 		wait := delay + time.Duration(mrand.Int64N(int64(delay)/2+1))
 		if delay = min(2*delay, retryMost); cash != "" && try == 0 {
