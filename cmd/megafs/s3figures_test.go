@@ -19,10 +19,10 @@ import (
 // figures is a mount whose bucket is 20 ms and 200 Mbit/s away, and what it asked of it.
 type figures struct {
 	*machine
-	pass string
-	last status
-	src  string // a tree of small files
-	seed uint64
+	flags []string // of mount
+	last  status
+	src   string // a tree of small files
+	seed  uint64
 
 	mounts int // so far
 }
@@ -38,7 +38,8 @@ func newFigures(t *testing.T) *figures {
 	line := blobtest.NewLine(t, srv.Addr, blobtest.LineOptions{RoundTrip: lineTrip, Rate: lineRate})
 	m.url = srv.Over(line.Addr)
 	x := &figures{machine: m}
-	x.pass, _ = m.init()
+	pass, _ := m.init()
+	x.flags = []string{"--passphrase-file", pass}
 	x.seed = uint64(time.Now().UnixNano())
 	t.Log("seed", x.seed)
 	return x
@@ -51,11 +52,11 @@ func (x *figures) begin(cold bool) {
 		x.wipe(".cache/megafs/*")
 	}
 	start := time.Now()
-	x.mount("--passphrase-file", x.pass)
+	x.mount(x.flags...)
 	took := time.Since(start)
 	x.last = status{}
 	requests, _, _ := x.tell(fmt.Sprintf("mount (cold %v)", cold), took, 0)
-	// The command that mounts made two more, for the keyring.
+	// The command that mounts made two more, for a vault's keyring.
 	if !cold && x.mounts > 0 && requests+2 > 5 {
 		x.t.Errorf("mounting what is known took %d requests", requests+2)
 	}
@@ -76,7 +77,8 @@ func (x *figures) tell(what string, took time.Duration, bytes int64) (requests, 
 	up, down = s.BytesUp-x.last.BytesUp, s.BytesDown-x.last.BytesDown
 	line := fmt.Sprintf("%-28s %7.2f s  %s; %.1f MB up, %.1f MB down", what, took.Seconds(), strings.Join(kinds, ", "), float64(up)/1e6, float64(down)/1e6)
 	if bytes > 0 {
-		line += fmt.Sprintf("; %.1f MB/s of %.0f", float64(bytes)/1e6/took.Seconds(), lineRate/1e6)
+		rate := float64(bytes) / took.Seconds()
+		line += fmt.Sprintf("; %.1f MB/s, %.0f %% of the line", rate/1e6, rate/lineRate*100)
 	}
 	x.t.Log(line)
 	x.last = s
@@ -111,11 +113,7 @@ func TestS3Figures(t *testing.T) {
 }
 
 func (x *figures) tree(t *testing.T) {
-	count := strings.Fields(x.sh(fmt.Sprintf("tar -C %s -cf tree.tar .; find %[1]s -type f | wc -l; find %[1]s -type f -printf '%%s\\n' | awk '{s+=$1} END {print s}'", x.src)))
-	var files, bytes int64
-	fmt.Sscan(count[0], &files)
-	fmt.Sscan(count[1], &bytes)
-	t.Logf("%d files, %.1f MB", files, float64(bytes)/1e6)
+	_, bytes := x.archive(t, ".")
 	x.begin(false)
 	took, synced := x.time("mkdir $M/tree; tar -C $M/tree -xf tree.tar")
 	t.Logf("untar itself %.2f s", took.Seconds())

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"megafs/remote/blob/blobtest"
+)
+
+// newMegaFigures is an account on a megafs serve of its own, 20 ms and 200 Mbit/s away.
+func newMegaFigures(t *testing.T) *figures {
+	m := newMachine(t)
+	pass, server := filepath.Join(m.home, "pass"), filepath.Join(m.home, "server")
+	if err := os.WriteFile(pass, []byte("a password\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.want(0, "", "serve", "account", "add", "--state", server, "--password-file", pass, "me@example.com")
+	s := m.serving("--state", server, "--listen", "127.0.0.1:0", "--rate", "0")
+	line := blobtest.NewLine(t, strings.TrimPrefix(s.url, "http://"), blobtest.LineOptions{RoundTrip: lineTrip, Rate: lineRate})
+	m.url = "mega:"
+	m.want(0, "is logged in", "login", "--passphrase-file", pass, "mega+http://me@example.com@"+line.Addr)
+	return &figures{machine: m}
+}
+
+// TestMegaFigures does on a MEGA account at a distance what people do, and says what it takes. It needs MEGAFS_TEST_FIGURES, and takes some minutes; MEGAFS_TEST_FIGURES_SIZE is how many MiB
+// the large file has if not 1024.
+func TestMegaFigures(t *testing.T) {
+	if os.Getenv("MEGAFS_TEST_FIGURES") == "" {
+		t.Skip("set MEGAFS_TEST_FIGURES")
+	}
+	size := int64(1 << 30)
+	if s := os.Getenv("MEGAFS_TEST_FIGURES_SIZE"); s != "" {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size = n << 20
+	}
+	x := newMegaFigures(t)
+	t.Run("tree", func(t *testing.T) {
+		x.src = strings.TrimSpace(x.sh("go env GOROOT")) + "/src"
+		files, bytes := x.archive(t, "net crypto encoding runtime")
+		x.begin(false)
+		took, synced := x.time("mkdir $M/tree; tar -C $M/tree -xf tree.tar")
+		t.Logf("untar itself %.2f s", took.Seconds())
+		requests, _, _ := x.tell("untar until sent", synced, bytes)
+		t.Logf("%.2f requests a file", float64(requests)/float64(files))
+		took, _ = x.time("mkdir src; tar -C src -xf tree.tar; rsync -a src/ $M/tree/")
+		if _, up, _ := x.tell("rsync without change", took, 0); up > 10_000 {
+			t.Errorf("rsync of what is there already sent %d bytes", up)
+		}
+		x.umount()
+		x.begin(true)
+		took, _ = x.time("grep -r no-such-words-anywhere $M/tree || true")
+		x.tell("grep -r, cold", took, bytes)
+		x.same(filepath.Join(x.home, "src"), x.mnt+"/tree")
+		x.umount()
+		x.begin(false)
+		_, synced = x.time("rm -rf $M/tree")
+		x.tell("rm -rf until sent", synced, 0)
+		x.umount()
+	})
+	t.Run("sequential", func(t *testing.T) {
+		x.begin(false)
+		x.sh(fmt.Sprintf("head -c %d /dev/urandom >big", size))
+		took, synced := x.time("cp big $M/big")
+		t.Logf("cp itself %.2f s", took.Seconds())
+		x.tell("sequential write until sent", synced, size)
+		x.umount()
+		x.begin(true)
+		start := time.Now()
+		f, err := os.Open(filepath.Join(x.mnt, "big"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		first := time.Since(start)
+		f.Close()
+		t.Logf("the first byte came after %v, %.1f round trips", first.Round(time.Millisecond), float64(first)/float64(lineTrip))
+		x.tell("first byte", first, 0)
+		x.umount()
+		x.begin(true)
+		start = time.Now()
+		x.sh("cat $M/big | cmp - big")
+		_, _, down := x.tell("sequential read, cold", time.Since(start), size)
+		if down > uint64(size)*21/20+1<<20 {
+			t.Errorf("%d bytes were fetched of a file of %d", down, size)
+		}
+		x.umount()
+	})
+}
+
+// archive makes tree.tar of folders below the source, and says how many files and bytes are in it.
+func (x *figures) archive(t *testing.T, folders string) (files, bytes int64) {
+	count := strings.Fields(x.sh(fmt.Sprintf("cd %s; tar -cf ~/tree.tar %s; find %[2]s -type f | wc -l; find %[2]s -type f -printf '%%s\\n' | awk '{s+=$1} END {print s}'", x.src, folders)))
+	fmt.Sscan(count[0], &files)
+	fmt.Sscan(count[1], &bytes)
+	t.Logf("%d files, %.1f MB", files, float64(bytes)/1e6)
+	return files, bytes
+}
