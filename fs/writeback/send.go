@@ -154,8 +154,9 @@ func (e *Engine) lookAlone() error {
 	return nil
 }
 
-// filesAtOnce is how many whole files are on their way at a time.
-const filesAtOnce = 8
+// filesAtOnce is how many whole files are on their way at a time. Small ones take the time of round trips, and no memory to speak of; how many large ones are, the
+// Remote says.
+const filesAtOnce = 32
 
 // storeFiles uploads whole files, and says where their content is. One that can't be read does not stop the others that are under way.
 func (e *Engine) storeFiles(ctx context.Context, r remote.WholeFiles, wants []Want) ([]remote.Op, error) {

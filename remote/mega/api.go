@@ -73,7 +73,7 @@ func newAPI(base string, client *http.Client) (*api, error) {
 		t.ResponseHeaderTimeout = answerTime
 		t.TLSHandshakeTimeout = 10 * time.Second
 		t.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
-		t.MaxIdleConnsPerHost = 16
+		t.MaxIdleConnsPerHost = 40 // small files come and go many at a time
 		t.MaxResponseHeaderBytes = 64 << 10
 		client = &http.Client{Transport: t}
 	}
@@ -148,9 +148,7 @@ func (a *api) batch(ctx context.Context, cs []command) ([]json.RawMessage, error
 	}
 	op := fmt.Sprintf("ask the server (%v)", cs[0]["a"])
 	if a.meter.Request != nil {
-		for _, c := range cs {
-			a.meter.Request(fmt.Sprint(c["a"]))
-		}
+		a.meter.Request(fmt.Sprint(cs[0]["a"]))
 	}
 	var out []json.RawMessage
 	err = a.repeat(ctx, op, "cs", a.query(nil), body, func(r io.Reader) error {

@@ -27,6 +27,7 @@ type downloads struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	urls   *gatherer
 	room   *semaphore.Weighted // bytes of requests under way
 
 	mu     sync.Mutex
@@ -51,7 +52,7 @@ type chunk struct {
 }
 
 func newDownloads(r *Remote) *downloads {
-	d := &downloads{r: r, flying: map[chunkKey]*chunk{}, poison: map[object]bool{}, room: semaphore.NewWeighted(max(r.o.Memory/2, 2*flightMost))}
+	d := &downloads{r: r, flying: map[chunkKey]*chunk{}, poison: map[object]bool{}, urls: newGatherer(r.api), room: semaphore.NewWeighted(max(r.o.Memory/2, 2*flightMost))}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.files, _ = lru.New[string, *file](filesKept)
 	d.chunks, _ = lru.New[chunkKey, *chunk](int(max(4, r.o.Memory/4/megacrypt.MaxChunk)))
@@ -66,6 +67,7 @@ func newDownloads(r *Remote) *downloads {
 
 func (d *downloads) close() {
 	d.cancel()
+	d.urls.close()
 	d.wg.Wait()
 }
 

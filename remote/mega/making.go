@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
 	"megafs/crypto/megacrypt"
 	"megafs/remote"
 )
@@ -114,9 +116,13 @@ func (r *Remote) wrapOwn(key []byte) string { return megacrypt.Encode(r.o.Sessio
 func (t *commit) contents(ctx context.Context, all []*target) error {
 	for len(all) > 0 {
 		n := min(len(all), commandsAtOnce)
+		empty, err := t.empties(ctx, all[:n])
+		if err != nil {
+			return err
+		}
 		var ms []*made
 		for _, x := range all[:n] {
-			m, err := t.content(ctx, x)
+			m, err := t.content(x, empty[x.ino])
 			if err != nil {
 				return err
 			}
@@ -130,21 +136,45 @@ func (t *commit) contents(ctx context.Context, all []*target) error {
 	return nil
 }
 
-func (t *commit) content(ctx context.Context, x *target) (*made, error) {
+// full reports whether a file has content that was uploaded before the commit.
+func (x *target) full() bool { return x.attr.Type == remote.File && x.attr.Size > 0 }
+
+// empties uploads the content of no bytes that files, symbolic links and the like need, each its own.
+func (t *commit) empties(ctx context.Context, all []*target) (map[remote.Ino]*uploaded, error) {
+	out := make([]*uploaded, len(all))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, x := range all {
+		if x.full() {
+			continue
+		}
+		g.Go(func() (err error) {
+			out[i], err = t.r.up.empty(gctx)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	by := map[remote.Ino]*uploaded{}
+	for i, x := range all {
+		by[x.ino] = out[i]
+	}
+	return by, nil
+}
+
+func (t *commit) content(x *target, empty *uploaded) (*made, error) {
 	old, err := t.nodeOf(x.ino)
 	if err != nil {
 		return nil, err
 	}
-	m := &made{x: x, old: old}
-	if x.attr.Type == remote.File && x.attr.Size > 0 {
+	m := &made{x: x, old: old, up: empty}
+	if x.full() {
 		if !x.fresh {
 			return nil, remote.E("commit", fmt.Sprintf("inode %d", x.ino), remote.Invalid, errors.New("a file without its content"))
 		}
 		if m.up = t.r.up.get(x.object); m.up == nil || m.up.size != x.attr.Size {
 			return nil, remote.E("commit", fmt.Sprintf("inode %d", x.ino), remote.Unreachable, errors.New("the upload has expired; it is done again"))
 		}
-	} else if m.up, err = t.r.up.empty(ctx); err != nil {
-		return nil, err
 	}
 	name, dir := x.name, x.parent
 	if old != nil { // in its old place, from where it is moved

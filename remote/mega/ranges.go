@@ -61,7 +61,7 @@ func (d *downloads) url(ctx context.Context, f *file, fresh bool) (string, error
 		return u, nil
 	}
 	c := command{"a": "g", "g": 1, "ssl": 2, "n": f.handle}
-	raw, err := d.r.api.call(ctx, c)
+	raw, err := d.urls.call(ctx, c)
 	if isCode(err, codeOverQuota) {
 		return "", d.transfer.over(0)
 	}

@@ -175,6 +175,7 @@ func (r *Remote) Traits() remote.Traits {
 func (r *Remote) Close() error {
 	r.news.close()
 	r.down.close()
+	r.up.urls.close()
 	return r.x.close()
 }
 

@@ -24,6 +24,7 @@ import (
 const (
 	postMost   = 4 << 20 // bytes of one request, about
 	postsMost  = 4       // of one file at a time
+	piecesMost = 8       // files of MaxContent bytes or more at a time, or as many bytes of smaller ones
 	uploadTime = 10 * time.Minute
 	tokenLife  = 12 * time.Hour // an upload that is not made a file in this time is done anew
 	tokenSize  = 36
@@ -41,14 +42,19 @@ type uploaded struct {
 
 // uploads keeps content from its upload until a commit makes files of it.
 type uploads struct {
-	r    *Remote
-	room *semaphore.Weighted // bytes in memory
-	mu   sync.Mutex
-	done map[object]*uploaded
+	r      *Remote
+	urls   *gatherer
+	room   *semaphore.Weighted // bytes in memory: of requests
+	pieces *semaphore.Weighted // and of what is read for them
+	mu     sync.Mutex
+	done   map[object]*uploaded
 }
 
 func newUploads(r *Remote) *uploads {
-	return &uploads{r: r, done: map[object]*uploaded{}, room: semaphore.NewWeighted(max(r.o.Memory/2, 4*postMost))}
+	return &uploads{
+		r: r, done: map[object]*uploaded{}, urls: newGatherer(r.api),
+		room: semaphore.NewWeighted(max(r.o.Memory/2, 4*postMost)), pieces: semaphore.NewWeighted(piecesMost * remote.MaxContent),
+	}
 }
 
 func (u *uploads) get(o object) *uploaded {
@@ -132,6 +138,11 @@ func (s samples) ReadAt(b []byte, off int64) (int, error) {
 
 // once uploads content under one key.
 func (u *uploads) once(ctx context.Context, x *uploaded, read func(context.Context, uint64, []byte) error, stored func(remote.Ref, []byte)) error {
+	n := int64(min(x.size, remote.MaxContent))
+	if err := u.pieces.Acquire(ctx, n); err != nil {
+		return remote.E("upload", "", remote.Canceled, err)
+	}
+	defer u.pieces.Release(n)
 	url, err := u.url(ctx, x.size)
 	if err != nil {
 		return err
@@ -166,7 +177,7 @@ func (u *uploads) once(ctx context.Context, x *uploaded, read func(context.Conte
 	// Content is read in pieces, as the cache wants it, and sent in whole chunks of MEGA's.
 	var rest []byte
 	sent := int64(0)
-	piece := make([]byte, min(x.size, remote.MaxContent))
+	piece := make([]byte, n)
 	for off := uint64(0); off < x.size; off += remote.MaxContent {
 		p := piece[:min(x.size-off, remote.MaxContent)]
 		if err = read(gctx, off, p); err != nil {
@@ -229,7 +240,7 @@ func (u *uploads) empty(ctx context.Context) (*uploaded, error) {
 
 // url asks where content of a size can be uploaded.
 func (u *uploads) url(ctx context.Context, size uint64) (string, error) {
-	raw, err := u.r.api.call(ctx, command{"a": "u", "s": size, "v": 2, "ssl": 2})
+	raw, err := u.urls.call(ctx, command{"a": "u", "s": size, "v": 2, "ssl": 2})
 	if err != nil {
 		return "", err
 	}
