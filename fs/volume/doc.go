@@ -22,7 +22,8 @@
 // deadline. Fsync waits for the local disk, or for the remote when the volume is so configured.
 //
 // Lock order: Volume.mu, then the tree's, then the journal's; quota.mu, which is never taken under Volume.mu, before the tree's. Handles have a lock of their own for
-// read-ahead and errors, and neighbours one for what lies beside small files; both are taken with none of these held.
+// read-ahead and errors, and neighbours one for what lies beside small files, rows one for those that
+// follow; all are taken with none of these held.
 //
 // It must not import package fs or cmd.
 package volume

@@ -102,6 +102,9 @@ func (v *Volume) beside(n tree.Node) {
 	if id == nil {
 		return
 	}
+	if alone(*id, n) {
+		v.inRow(n)
+	}
 	whole, next := v.near.read(n.Ino, id.Object)
 	if whole {
 		v.cache.Prefetch([]remote.Extent{allOf(*id)})

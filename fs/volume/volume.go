@@ -81,6 +81,7 @@ type Volume struct {
 	nameable map[remote.Ino]bool // made without a name and not linked yet
 
 	near neighbours
+	rows rows
 
 	lastSeq atomic.Uint64 // the latest record appended
 	usage   atomic.Pointer[remote.Usage]
@@ -132,9 +133,13 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 		return nil, err
 	}
 	// After the tree has what is new: the blocks get what the index leaves them.
+	parallel := 0
+	if remote.TraitsOf(o.Remote).WholeFiles {
+		parallel = filesFetched
+	}
 	v.cache, err = cache.Open(cache.Options{
 		Dir: sub(o.CacheDir, "blocks"), Key: o.Keys.Cache, Limit: v.blockLimit(to.Dir), Memory: o.Memory / 4,
-		Admit: !o.LocalStore, Near: o.LocalStore, Source: o.Remote, Log: o.Log,
+		Admit: !o.LocalStore, Near: o.LocalStore, Source: o.Remote, Parallel: parallel, Log: o.Log,
 	})
 	if err != nil {
 		return nil, err
