@@ -35,13 +35,19 @@ const (
 // Inside runs fn in a child of the test, in a network and a mount namespace of its own. The child runs the test of the same name.
 func Inside(t *testing.T, fn func(*testing.T)) {
 	t.Helper()
+	InsideFor(t, 3*time.Minute, fn)
+}
+
+// InsideFor is Inside for what may take longer, or must not take as long.
+func InsideFor(t *testing.T, most time.Duration, fn func(*testing.T)) {
+	t.Helper()
 	if os.Getenv(insideEnv) == t.Name() {
 		fn(t)
 		return
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), most)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1", "-test.timeout="+most.String())
 	cmd.Env = append(os.Environ(), insideEnv+"="+t.Name())
 	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if os.Getuid() != 0 {
