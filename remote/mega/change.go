@@ -25,6 +25,7 @@ type change struct {
 	w     *write
 	moved map[string]bool // said to be on the move, and not there yet
 	own   bool            // nodes were made here
+	first bool            // the index knows none of the nodes: it takes its first tree
 }
 
 func (r *Remote) begin() *change {
@@ -151,6 +152,10 @@ func (c *change) take(j *jsonNode) (bool, error) {
 
 // bind gives a new node its inode: the one it was made for here, or a new one.
 func (c *change) bind(n *node, wrapped string) error {
+	if c.first {
+		c.number(n)
+		return nil
+	}
 	b, err := c.r.x.get(kstr(keyIntent, c.r.ownPart(wrapped)))
 	if err != nil {
 		return err
@@ -171,9 +176,14 @@ func (c *change) bind(n *node, wrapped string) error {
 		}
 		return nil
 	}
+	c.number(n)
+	return nil
+}
+
+// number gives a node that somebody else made a new inode.
+func (c *change) number(n *node) {
 	c.meta.foreign++
 	n.ino = remote.Ino(foreignDevice<<remote.InoBits | c.meta.foreign)
-	return nil
 }
 
 // succeed makes a node a new version of another: it has the other's inode.

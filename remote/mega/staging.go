@@ -136,6 +136,7 @@ func (s *staging) adopt() error {
 		return err
 	}
 	c := r.begin()
+	c.first = !known
 	size := 0
 	commit := func() error {
 		var err error
@@ -149,6 +150,7 @@ func (s *staging) adopt() error {
 			err = r.commitChange(c)
 		}
 		c, size = r.begin(), 0
+		c.first = !known
 		return err
 	}
 	rest := []string{root.handle}
@@ -197,9 +199,12 @@ func (s *staging) adopt() error {
 
 // keep brings a node that was read into a change, with the inode that it had.
 func (s *staging) keep(c *change, n *node, wrapped string) error {
-	old, err := s.r.x.node(n.handle)
-	if err != nil {
-		return err
+	var old *node
+	var err error
+	if !c.first {
+		if old, err = s.r.x.node(n.handle); err != nil {
+			return err
+		}
 	}
 	if old == nil {
 		if err := c.bind(n, wrapped); err != nil {

@@ -27,9 +27,11 @@ func (c *change) finish() (ops []remote.Op, err error) {
 	}
 	olds := map[string]*node{}
 	for h, n := range c.nodes {
-		old, err := c.r.x.node(h)
-		if err != nil {
-			return nil, err
+		var old *node
+		if !c.first {
+			if old, err = c.r.x.node(h); err != nil {
+				return nil, err
+			}
 		}
 		olds[h] = old
 		if old != nil && n != nil && n.ino == old.ino {

@@ -1,0 +1,94 @@
+package mega
+
+import (
+	"fmt"
+	"testing"
+
+	"megafs/crypto/megacrypt"
+	"megafs/remote"
+)
+
+// orderSink holds what it is told against the order of a snapshot.
+type orderSink struct {
+	t     *testing.T
+	ino   remote.Ino
+	link  *remote.Op
+	nodes int
+	links map[remote.Ino]string
+	end   remote.Position
+}
+
+// Reset implements remote.Sink.
+func (s *orderSink) Reset() error { return nil }
+
+// Apply implements remote.Sink.
+func (s *orderSink) Apply(b remote.Batch) error {
+	if s.end = b.Pos; b.Pos != (remote.Position{}) && len(b.Ops) > 0 {
+		s.t.Errorf("%d Ops are told with the end", len(b.Ops))
+	}
+	for i := range b.Ops {
+		op := &b.Ops[i]
+		switch op.Kind {
+		case remote.OpNode:
+			if s.link != nil || op.Ino <= s.ino {
+				s.t.Errorf("inode %d after %d, %v", op.Ino, s.ino, s.link)
+			}
+			s.ino = op.Ino
+			s.nodes++
+		case remote.OpExtent:
+			if s.link != nil || op.Ino != s.ino {
+				s.t.Errorf("content of %d after %d", op.Ino, s.ino)
+			}
+		case remote.OpLink:
+			if l := s.link; l != nil && (op.Parent < l.Parent || op.Parent == l.Parent && op.Name <= l.Name) {
+				s.t.Errorf("%d %q after %d %q", op.Parent, op.Name, l.Parent, l.Name)
+			}
+			s.link = op
+			s.links[op.Ino] = op.Name
+		}
+	}
+	return nil
+}
+
+// TestTellAll: a first tree of more than one change and one batch is told whole, in the order of a snapshot; of nodes with one name in several changes each has one of its own.
+func TestTellAll(t *testing.T) {
+	e := newEvil(t)
+	const dirs, files, twins = 20, 500, 3
+	var nodes []map[string]any
+	add := func(h, parent, name string, file bool) {
+		if file {
+			nodes = append(nodes, fileNode(h, parent, name, megacrypt.NewFileKey(), 1))
+			return
+		}
+		k := megacrypt.NewKey()
+		a, err := megacrypt.Attributes{"n": name}.Encode(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes = append(nodes, map[string]any{"h": h, "p": parent, "t": 1, "a": a, "k": own(k[:]), "ts": 1})
+	}
+	parent := evilRoot
+	for d := range dirs {
+		h := fmt.Sprintf("d%07d", d)
+		add(h, parent, fmt.Sprint("dir ", dirs-d), false)
+		for i := range files {
+			add(fmt.Sprintf("f%03d%04d", d, i), h, fmt.Sprintf("file %d", i*7919%files), true)
+		}
+		if d%2 == 0 {
+			parent = h
+		}
+	}
+	for i := range twins {
+		add(fmt.Sprintf("t%03d%04d", i, i), "d0000000", "file 0", true)
+	}
+	e.tree(nodes...)
+	r := e.open(Options{StateDir: t.TempDir()})
+	s := &orderSink{t: t, links: map[remote.Ino]string{}}
+	pos, err := r.Load(t.Context(), remote.Position{}, s)
+	if err != nil || pos != s.end || pos == (remote.Position{}) {
+		t.Fatal(pos, s.end, err)
+	}
+	if want := dirs*(files+1) + twins; s.nodes != want+1 || len(s.links) != want {
+		t.Errorf("%d inodes and %d names of %d", s.nodes, len(s.links), want)
+	}
+}
