@@ -91,6 +91,10 @@ func (c *change) finish() (ops []remote.Op, err error) {
 		at(p.ino).old, at(p.ino).now = cmp.Or(at(p.ino).old, old), p
 		olds[p.handle] = old
 	}
+	if c.first { // which is told as a whole
+		c.write(olds)
+		return nil, nil
+	}
 	var unlink, link []remote.Op
 	for _, ino := range slices.Sorted(maps.Keys(inodes)) {
 		p := inodes[ino]
