@@ -99,7 +99,7 @@ func openIndex(dir string, key [32]byte, memory int64) (*index, error) {
 		WithCompression(options.None).WithNumVersionsToKeep(1).WithDetectConflicts(false).
 		WithMemTableSize(8 << 20).WithNumMemtables(2).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(6).
 		WithBaseTableSize(4 << 20).WithNumCompactors(2).WithValueThreshold(1 << 20).
-		WithBlockCacheSize(memory / 2).WithIndexCacheSize(max(memory/4, 4<<20)).
+		WithBlockCacheSize(memory / 2).WithIndexCacheSize(max(memory, 4<<20)).
 		WithValueLogFileSize(16 << 20).WithMetricsEnabled(false)
 	if dir != "" {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
