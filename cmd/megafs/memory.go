@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,18 +14,21 @@ import (
 )
 
 // memory keeps the process within a number of bytes. Most is the Go runtime's, which has a limit for that. The rest is what is mapped: the program itself,
-// and the tables of the tree index, of which every page that was ever read stays in the process until the kernel is short of memory.
+// and the tables of the tree index and of an account's, of which every page that was ever read stays in the process until the kernel is short of memory.
 type memory struct {
-	dir    string // of the tree index
-	mapped int64  // bytes of files that may stay mapped in
+	dirs   []string // of the tree index, and of an account's
+	mapped int64    // bytes of files that may stay mapped in
 }
 
 // image is about what the running program itself takes of what is mapped.
 const image = 16 << 20
 
 // limitMemory sets the Go runtime's limit.
-func limitMemory(limit int64, dir string) *memory {
-	m := &memory{dir: dir + "/", mapped: max(limit/8, image)}
+func limitMemory(limit int64, dirs ...string) *memory {
+	m := &memory{mapped: max(limit/8, image)}
+	for _, d := range dirs {
+		m.dirs = append(m.dirs, d+"/")
+	}
 	debug.SetMemoryLimit(max(limit-2*m.mapped, limit/2))
 	return m
 }
@@ -75,7 +79,7 @@ func residentFiles() (int64, error) {
 	return files * int64(os.Getpagesize()), nil
 }
 
-// release gives the tree index's mapped pages back; what is read again comes from the disk. A table may be unmapped meanwhile and something
+// release gives the indexes' mapped pages back; what is read again comes from the disk. A table may be unmapped meanwhile and something
 // else lie there: MADV_PAGEOUT changes no byte of whatever it meets. Kernels before 5.4 do not know it and keep the pages.
 func (m *memory) release() {
 	f, err := os.Open("/proc/self/maps")
@@ -84,7 +88,7 @@ func (m *memory) release() {
 	}
 	defer f.Close()
 	for s := bufio.NewScanner(f); s.Scan(); {
-		if !strings.Contains(s.Text(), m.dir) {
+		if !slices.ContainsFunc(m.dirs, func(d string) bool { return strings.Contains(s.Text(), d) }) {
 			continue
 		}
 		var from, to uintptr

@@ -70,7 +70,7 @@ func serve(ctx context.Context, s *settings, ready func()) (err error) {
 	}()
 	held, drop := context.WithCancel(ctx)
 	defer drop()
-	go limitMemory(s.Memory, s.Profile.Cache).keep(held)
+	go limitMemory(s.Memory, s.Profile.Cache, mega.IndexDir(s.Profile.State)).keep(held)
 	x := &served{s: s, state: state, meter: &blob.Meter{}, rates: &blob.Rates{}}
 	defer func() { err = errors.Join(err, x.close()) }()
 	if err := x.open(ctx, log); err != nil {
