@@ -186,6 +186,7 @@ func (x *figures) sequential(t *testing.T, size int64, full bool) {
 	}
 	slices.Sort(times)
 	x.tell("random reads of 4 KiB, cold", times[n/2], 0)
+	t.Logf("the median takes %v", times[n/2].Round(100*time.Microsecond))
 	f.Close()
 	x.umount()
 }
