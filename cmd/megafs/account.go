@@ -173,7 +173,7 @@ func (x *served) openMega(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	o := mega.Options{
-		Session: session, StateDir: p.State, Memory: s.Memory / 4, Delete: s.DeletePermanent, Meter: x.traffic.meter(), Log: log,
+		Session: session, StateDir: p.State, Memory: s.Memory / 4, Delete: s.DeletePermanent, Meter: x.traffic.meter(), Pace: mega.Pace{Up: x.rates.Up, Down: x.rates.Down}, Log: log,
 		Owner: mega.Owner{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())},
 	}
 	if p.Mega.Link != "" {
@@ -183,6 +183,7 @@ func (x *served) openMega(ctx context.Context, log *slog.Logger) error {
 		}
 		o.Link, s.ReadOnly = &l, true
 	}
+	x.rates.Set(s.UploadLimit, s.DownloadLimit)
 	if err := lostIndex(p.State); err != nil {
 		return err
 	}

@@ -15,13 +15,13 @@ const s3Help = "A bucket is s3://host[:port]/bucket[/prefix]; add ?region=R, ?pa
 	"from an argument. The bucket must be there."
 
 var (
-	uploadLimit   = &cli.StringFlag{Name: "upload-limit", Usage: "send at most `SIZE` a second to a bucket; 0 is as fast as it goes"}
-	downloadLimit = &cli.StringFlag{Name: "download-limit", Usage: "fetch at most `SIZE` a second from a bucket; 0 is as fast as it goes"}
+	uploadLimit   = &cli.StringFlag{Name: "upload-limit", Usage: "send at most `SIZE` a second to a bucket or a MEGA account; 0 is as fast as it goes"}
+	downloadLimit = &cli.StringFlag{Name: "download-limit", Usage: "fetch at most `SIZE` a second from a bucket or a MEGA account; 0 is as fast as it goes"}
 )
 
 var limitCommand = &cli.Command{
 	Name: "limit", Usage: "show or change how fast a mount may send and fetch", ArgsUsage: "[MOUNTPOINT]",
-	Description: "Holds until the vault is unmounted, and for what is on its way, too. Without a flag it tells the limits.\n\n" +
+	Description: "Holds until it is unmounted, and for what is on its way, too; the bytes of content count. Without a flag it tells the limits.\n\n" +
 		"   megafs limit --upload-limit 500K\n" +
 		"   megafs limit --upload-limit 0 --download-limit 0 ~/mega   # as fast as it goes",
 	Flags: []cli.Flag{uploadLimit, downloadLimit},
@@ -102,8 +102,8 @@ func (x *served) limit(r control.Request) (bounds, error) {
 	if r.Up == nil && r.Down == nil {
 		return x.limits(), nil
 	}
-	if x.s.Profile.S3 == nil {
-		return bounds{}, usage("limits are for vaults in a bucket; this is none")
+	if x.s.Profile.Dir != "" {
+		return bounds{}, usage("limits are for buckets and MEGA accounts; this is a vault in a folder")
 	}
 	up, down := int64(-1), int64(-1)
 	if r.Up != nil {

@@ -95,3 +95,33 @@ func TestMegaTransferQuota(t *testing.T) {
 	}
 	m.umount()
 }
+
+// TestMegaLimits changes how fast a mounted account may send and fetch while it does, and looks that it heeds that.
+func TestMegaLimits(t *testing.T) {
+	m, _ := megaMachine(t)
+	m.mount("--upload-limit", "16K")
+	m.want(0, "up    16.0 KiB/s\ndown  no limit", "limit", m.mnt)
+	m.sh(`head -c 3000000 /dev/urandom >f; cp f "$M/f"`)
+	m.want(6, "", "umount", "--wait=2s", m.mnt) // at that rate it takes 3 minutes; and it stays mounted
+	m.want(0, "up    no limit\ndown  no limit", "limit", "--upload-limit", "0", m.mnt)
+	m.want(0, "", "sync", m.mnt)
+	m.umount()
+	m.wipe(".cache/megafs/*")
+	m.mount("--download-limit", "16K")
+	m.want(0, "limits: no limit up, 16.0 KiB/s down", "status", m.mnt)
+	read := m.command("cmp", "f", filepath.Join(m.mnt, "f"))
+	read.Dir = m.home
+	if err := read.Start(); err != nil {
+		t.Fatal(err)
+	}
+	m.until("something came", func() bool { return m.status().Requests["download"] > 0 })
+	if came := m.status().BytesDown; came > 1<<20 {
+		t.Errorf("%d bytes came at once", came)
+	}
+	m.want(0, "down  no limit", "limit", "--download-limit", "0", m.mnt)
+	if err := read.Wait(); err != nil {
+		t.Error(err)
+	}
+	m.want(2, "at least 16.0 KiB", "limit", "--upload-limit", "1", m.mnt)
+	m.umount()
+}

@@ -124,8 +124,8 @@ func mountSettings(c *cli.Context) (*settings, error) {
 	if s.UploadLimit, s.DownloadLimit, err = limits(c, 0); err != nil {
 		return nil, err
 	}
-	if p.S3 == nil && s.UploadLimit+s.DownloadLimit > 0 {
-		return nil, usage("--upload-limit and --download-limit are for vaults in a bucket; %s is a folder or an account", p.URL)
+	if p.Dir != "" && s.UploadLimit+s.DownloadLimit > 0 {
+		return nil, usage("--upload-limit and --download-limit are for buckets and MEGA accounts; %s is a folder", p.URL)
 	}
 	for flag, to := range map[string]*time.Duration{"gc-every": &s.GC.Every, "keep": &s.GC.Keep, "gc-grace": &s.GC.Grace} {
 		if *to, err = age(c.String(flag)); err != nil {

@@ -100,3 +100,21 @@ func (b *bound) wait(ctx context.Context, n int) error {
 		}
 	}
 }
+
+// Up waits until n more bytes may go up.
+func (r *Rates) Up(ctx context.Context, n int) error { return r.up.waitAll(ctx, n) }
+
+// Down waits until n more bytes may come down, or until those that came are made up for.
+func (r *Rates) Down(ctx context.Context, n int) error { return r.down.waitAll(ctx, n) }
+
+// waitAll is wait for any number of bytes.
+func (b *bound) waitAll(ctx context.Context, n int) error {
+	for n > 0 {
+		step := min(n, rateStep)
+		if err := b.wait(ctx, step); err != nil {
+			return err
+		}
+		n -= step
+	}
+	return nil
+}

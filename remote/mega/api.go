@@ -49,6 +49,7 @@ type api struct {
 	slow  sync.Once
 	long  *http.Transport // for waiting
 	meter Meter
+	pace  Pace
 }
 
 // Meter is told of requests and bytes; its methods may be called from many goroutines. Nil functions are not called.
@@ -310,9 +311,9 @@ func lineError(ctx context.Context, op string, err error) error {
 		err = u.Err
 	}
 	kind := remote.Unreachable
-	if ctx.Err() == context.Canceled {
+	if cause := context.Cause(ctx); cause == context.Canceled {
 		kind = remote.Canceled
-	} else if ctx.Err() != nil {
+	} else if cause != nil {
 		kind = remote.Timeout
 	}
 	return remote.E(op, "", kind, err)

@@ -48,5 +48,7 @@
 //
 // Goroutines: one that waits at the server for news, and those that download; Close ends them.
 //
+// Content, and nothing else, goes and comes at Options.Pace. The time of a request stands still while that is waited for (allowance).
+//
 // It imports remote, remote/wire and crypto/megacrypt.
 package mega

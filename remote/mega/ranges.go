@@ -18,8 +18,8 @@ func (d *downloads) get(f *file, from, to int64) ([]byte, error) {
 		return nil, remote.E("download", f.handle, remote.Canceled, err)
 	}
 	defer d.room.Release(min(to-from, 2*flightMost))
-	ctx, cancel := context.WithTimeout(d.ctx, downloadTime)
-	defer cancel()
+	ctx := allow(d.ctx, downloadTime)
+	defer ctx.end()
 	buf := make([]byte, 0, to-from)
 	delay, fresh := retryFirst, false
 	for try := 0; ; try++ {
@@ -103,7 +103,7 @@ func (d *downloads) url(ctx context.Context, f *file, fresh bool) (string, error
 }
 
 // part downloads what is missing of [from, to) in buf. fresh says that a new URL is needed.
-func (d *downloads) part(ctx context.Context, url string, from, to int64, buf []byte) (_ []byte, fresh bool, err error) {
+func (d *downloads) part(ctx *allowance, url string, from, to int64, buf []byte) (_ []byte, fresh bool, err error) {
 	at := from + int64(len(buf))
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/%d-%d", url, at, to-1), nil)
 	if err != nil {
@@ -129,7 +129,7 @@ func (d *downloads) part(ctx context.Context, url string, from, to int64, buf []
 	default:
 		return buf, false, remote.E("download", "", remote.Unreachable, fmt.Errorf("status %d", resp.StatusCode))
 	}
-	n, err := io.ReadFull(resp.Body, buf[len(buf):to-from])
+	n, err := io.ReadFull(&paced{r: resp.Body, a: ctx, pace: d.r.api.pace.Down}, buf[len(buf):to-from])
 	d.r.api.count2(0, int64(n))
 	if buf = buf[:len(buf)+n]; err != nil {
 		return buf, false, lineError(ctx, "download", err)

@@ -27,6 +27,7 @@ type Options struct {
 	Delete   bool   // what is removed is gone at once, instead of going to the rubbish bin
 	Client   *http.Client
 	Meter    Meter
+	Pace     Pace
 	Log      *slog.Logger
 
 	Retry time.Duration // how long a request is repeated; default a minute
@@ -84,7 +85,7 @@ func Open(o Options) (*Remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.sid, a.meter = o.Session.SID, o.Meter
+	a.sid, a.meter, a.pace = o.Session.SID, o.Meter, o.Pace
 	if o.Retry > 0 {
 		a.retry = o.Retry
 	}

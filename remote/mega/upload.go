@@ -253,17 +253,20 @@ func (u *uploads) url(ctx context.Context, size uint64) (string, error) {
 
 // post sends a part, and returns the token when the server has all parts.
 func (u *uploads) post(ctx context.Context, url string, off int64, body []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, uploadTime)
-	defer cancel()
+	allowed := allow(ctx, uploadTime)
+	defer allowed.end()
 	target := fmt.Sprintf("%s/%d?c=%s", url, off, megacrypt.Checksum(body))
-	delay, begin := retryFirst, time.Now()
+	delay, failing := retryFirst, time.Time{}
 	for {
-		token, err := u.try(ctx, target, body)
-		if err == nil || errors.Is(err, errAgain) || remote.KindOf(err) != remote.Unreachable || time.Since(begin) > u.r.api.retry {
+		token, err := u.try(allowed, target, body)
+		if failing.IsZero() {
+			failing = time.Now() // what a try takes is the line's or the pace's, and no reason to give up
+		}
+		if err == nil || errors.Is(err, errAgain) || remote.KindOf(err) != remote.Unreachable || time.Since(failing) > u.r.api.retry {
 			return token, err
 		}
 		select {
-		case <-ctx.Done():
+		case <-allowed.Done():
 			return nil, remote.E("upload", "", remote.Timeout, err)
 		case <-time.After(delay):
 		}
@@ -271,10 +274,17 @@ func (u *uploads) post(ctx context.Context, url string, off int64, body []byte) 
 	}
 }
 
-func (u *uploads) try(ctx context.Context, target string, body []byte) ([]byte, error) {
+func (u *uploads) try(ctx *allowance, target string, body []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
 	if err != nil {
 		return nil, remote.E("upload", "", remote.Integrity, errors.New("the server's URL is none"))
+	}
+	if u.r.api.pace.Up != nil && len(body) > 0 {
+		slow := func() (io.ReadCloser, error) {
+			return io.NopCloser(&paced{r: bytes.NewReader(body), a: ctx, before: true, pace: u.r.api.pace.Up}), nil
+		}
+		req.Body, _ = slow()
+		req.GetBody = slow // for a connection that was closed before anything went
 	}
 	req.Header.Set("Content-Type", "application/octet-stream")
 	if u.r.api.meter.Request != nil {

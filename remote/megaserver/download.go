@@ -13,6 +13,9 @@ import (
 // sendSize is the most that one download has in memory.
 const sendSize = 1 << 20
 
+// slowStep is how many bytes of content have a deadline of their own, so that slow lines and clients that are told to be slow get on.
+const slowStep = 64 << 10
+
 // serveDownload answers with a range of a file's bytes. The range is in the path; the status is 200 for a part, too.
 func (s *Server) serveDownload(w http.ResponseWriter, r *http.Request, rest string) {
 	name, at, _ := strings.Cut(rest, "/")
@@ -133,11 +136,15 @@ func (s *Server) send(out interface{ Write([]byte) (int, error) }, w http.Respon
 				if err := s.blobs.GetRange(r.Context(), blobPrefix(id)+p.blob, int64(p.skip+from-p.off), b); err != nil {
 					return err
 				}
-				deadlines(w, 3*time.Minute, 2*time.Minute) // the one for reading, too: when it passes the request counts as given up
-				if _, err := out.Write(b); err != nil {
-					return err
-				}
 				from += uint64(len(b))
+				for len(b) > 0 {
+					n := min(len(b), slowStep)
+					deadlines(w, 3*time.Minute, 2*time.Minute) // the one for reading, too: when it passes the request counts as given up
+					if _, err := out.Write(b[:n]); err != nil {
+						return err
+					}
+					b = b[n:]
+				}
 				step = min(2*step, sendSize)
 			}
 		}

@@ -172,8 +172,7 @@ func (s *Server) takeBody(w http.ResponseWriter, r *http.Request, id contentID, 
 	buf := make([]byte, need)
 	total := 0
 	for {
-		deadlines(w, time.Minute, 2*time.Minute)
-		n, end, err := fill(r.Body, buf[:min(need, size-off)])
+		n, end, err := fill(steady{w, r.Body}, buf[:min(need, size-off)])
 		if err != nil {
 			return parts, sum, fmt.Errorf("the body ended early: %w", err)
 		}
@@ -195,6 +194,24 @@ func (s *Server) takeBody(w http.ResponseWriter, r *http.Request, id contentID, 
 			return parts, sum, OutOfRange
 		}
 	}
+}
+
+// steady is a request's body, of which each slowStep bytes have a minute to come: a line may be slow, but not stand still.
+type steady struct {
+	w http.ResponseWriter
+	r io.Reader
+}
+
+// Read implements io.Reader. It is for fill, and as long as the body lasts fills what it reads.
+func (s steady) Read(b []byte) (n int, err error) {
+	deadlines(s.w, time.Minute, 2*time.Minute)
+	b = b[:min(len(b), slowStep)]
+	for n < len(b) && err == nil {
+		var m int
+		m, err = s.r.Read(b[n:])
+		n += m
+	}
+	return n, err
 }
 
 // fill reads until b is full or the body ends, which end says. With no room in b it looks whether there is more.
