@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -67,31 +68,41 @@ type megajs struct {
 
 func (x *crossing) startMegajs(where string) *megajs {
 	x.Helper()
-	script, err := filepath.Abs("testdata/cross.mjs")
-	if err != nil {
-		x.Fatal(err)
-	}
-	c := exec.Command("node", script, where, crossEmail, crossPassword)
-	c.Env, c.Stderr = x.Environ(), os.Stderr
+	return startMegajs(x.T, x.Environ(), "testdata/cross.mjs", where, crossEmail, crossPassword)
+}
+
+func startMegajs(t *testing.T, environ []string, args ...string) *megajs {
+	t.Helper()
+	c := exec.Command("node", args...)
+	c.Env, c.Stderr = environ, os.Stderr
 	in, err := c.StdinPipe()
 	if err != nil {
-		x.Fatal(err)
+		t.Fatal(err)
 	}
 	out, err := c.StdoutPipe()
 	if err != nil {
-		x.Fatal(err)
+		t.Fatal(err)
 	}
 	if err := c.Start(); err != nil {
-		x.Fatal(err)
+		t.Fatal(err)
 	}
-	x.Cleanup(func() { c.Process.Kill(); c.Wait() })
-	j := &megajs{x.T, in, bufio.NewScanner(out)}
-	j.out.Buffer(nil, 1<<20)
+	t.Cleanup(func() { c.Process.Kill(); c.Wait() })
+	j := &megajs{t, in, bufio.NewScanner(out)}
+	j.out.Buffer(nil, 64<<20)
 	j.answer("log in")
 	return j
 }
 
-func (j *megajs) answer(what string) (result any) {
+func (j *megajs) answer(what string) any {
+	j.t.Helper()
+	result, err := j.outcome(what)
+	if err != nil {
+		j.t.Fatalf("megajs, %s: %v", what, err)
+	}
+	return result
+}
+
+func (j *megajs) outcome(what string) (any, error) {
 	j.t.Helper()
 	var a struct {
 		Result any
@@ -101,12 +112,22 @@ func (j *megajs) answer(what string) (result any) {
 		j.t.Fatalf("megajs, %s: %q", what, j.out.Text())
 	}
 	if a.Error != "" {
-		j.t.Fatalf("megajs, %s: %s", what, a.Error)
+		return nil, errors.New(a.Error)
 	}
-	return a.Result
+	return a.Result, nil
 }
 
 func (j *megajs) call(name string, args ...any) any {
+	j.t.Helper()
+	result, err := j.try(name, args...)
+	if err != nil {
+		j.t.Fatalf("megajs, %s %v: %v", name, args, err)
+	}
+	return result
+}
+
+// try is call for what may fail.
+func (j *megajs) try(name string, args ...any) (any, error) {
 	j.t.Helper()
 	line, err := json.Marshal(append([]any{name}, args...))
 	if err == nil {
@@ -115,7 +136,7 @@ func (j *megajs) call(name string, args ...any) any {
 	if err != nil {
 		j.t.Fatal(err)
 	}
-	return j.answer(string(line))
+	return j.outcome(string(line))
 }
 
 // theirs is something that another client does, and how the mount shows it.

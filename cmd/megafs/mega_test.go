@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -23,12 +24,18 @@ func megaMachine(t *testing.T) (*machine, *megaserver.Server) {
 // megaAccount is a machine, and a server with an account at an address.
 func megaAccount(t *testing.T) (*machine, *megaserver.Server, string) {
 	t.Helper()
+	return megaAccountBehind(t, func(h http.Handler) http.Handler { return h })
+}
+
+// megaAccountBehind is megaAccount on a server to which requests come by way of what wrap returns.
+func megaAccountBehind(t *testing.T, wrap func(http.Handler) http.Handler) (*machine, *megaserver.Server, string) {
+	t.Helper()
 	m := newMachine(t)
 	s, err := megaserver.New(megaserver.Options{Blobs: blob.Mem()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := httptest.NewServer(s)
+	h := httptest.NewServer(wrap(s))
 	t.Cleanup(func() {
 		m.end()
 		h.CloseClientConnections()
@@ -49,6 +56,20 @@ func (m *machine) logIn(addr string) {
 	m.t.Helper()
 	m.url = "mega:"
 	m.want(0, "is logged in", "login", "--passphrase-file", filepath.Join(m.home, "pass"), "mega+http://me@example.com@"+addr)
+}
+
+// servedMachine is a machine, and a megafs serve of its own, with an account.
+func servedMachine(t *testing.T) (m *machine, url string) {
+	t.Helper()
+	m = newMachine(t)
+	pass, server := filepath.Join(m.home, "pass"), filepath.Join(m.home, "server")
+	if err := os.WriteFile(pass, []byte("a password\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.want(0, "", "serve", "account", "add", "--state", server, "--password-file", pass, "me@example.com")
+	s := m.serving("--state", server, "--listen", "127.0.0.1:0", "--rate", "0")
+	t.Cleanup(m.end) // before the server goes
+	return m, s.url
 }
 
 // TestG3Mega mounts an account that is 20 ms away and works in it as on a disk: cp -a, rsync -a twice, git, and all of it again after a fresh log-in.

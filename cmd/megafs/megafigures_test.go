@@ -14,16 +14,8 @@ import (
 
 // newMegaFigures is an account on a megafs serve of its own, 20 ms and 200 Mbit/s away.
 func newMegaFigures(t *testing.T) *figures {
-	m := newMachine(t)
-	pass, server := filepath.Join(m.home, "pass"), filepath.Join(m.home, "server")
-	if err := os.WriteFile(pass, []byte("a password\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	m.want(0, "", "serve", "account", "add", "--state", server, "--password-file", pass, "me@example.com")
-	s := m.serving("--state", server, "--listen", "127.0.0.1:0", "--rate", "0")
-	line := blobtest.NewLine(t, strings.TrimPrefix(s.url, "http://"), blobtest.LineOptions{RoundTrip: lineTrip, Rate: lineRate})
-	m.url = "mega:"
-	m.want(0, "is logged in", "login", "--passphrase-file", pass, "mega+http://me@example.com@"+line.Addr)
+	m, url := servedMachine(t)
+	m.logIn(blobtest.NewLine(t, strings.TrimPrefix(url, "http://"), blobtest.LineOptions{RoundTrip: lineTrip, Rate: lineRate}).Addr)
 	return &figures{machine: m}
 }
 
