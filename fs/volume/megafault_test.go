@@ -3,10 +3,14 @@ package volume
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,6 +170,127 @@ func TestG8MegaCrash(t *testing.T) {
 		if !bytes.Equal(b.read(b.ino(remote.Root, "second")), pattern(200, 2)) {
 			t.Error(who, ": another content")
 		}
+	}
+}
+
+// TestG8MegaCrashChanged loses the answers to requests that rename and replace, and the process, after which these files were renamed once more here. What the dead process did at the
+// server is not taken for another's doing.
+func TestG8MegaCrashChanged(t *testing.T) {
+	a := newAccount(t)
+	s := a.login()
+	state, cache := t.TempDir(), t.TempDir()
+	b, end := a.mount(s, state, cache)
+	for _, name := range []string{"moves", "changes"} {
+		b.write(b.mk(remote.Root, name, remote.File), 0, pattern(100, 1))
+	}
+	b.drain()
+	rename := func(from, to string) {
+		t.Helper()
+		if err := b.Rename(ctx, remote.Root, from, remote.Root, to, 0, Caller{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		on string
+		do func()
+	}{{"p", func() { b.write(b.ino(remote.Root, "changes"), 0, pattern(200, 2)) }}, {"a", func() { rename("moves", "moved") }}} {
+		hits := a.server.Faults().Hits()
+		a.server.Faults().Add(megaserver.Fault{On: c.on, Lost: true})
+		a.server.Faults().Add(megaserver.Fault{On: c.on, Drop: true, Times: 1000})
+		a.server.Faults().Add(megaserver.Fault{On: "sc", Drop: true, Times: 1000})
+		c.do()
+		until(t, "a lost answer", func() bool { return a.server.Faults().Hits() > hits+1 })
+		if c.on == "a" {
+			rename("moved", "again")
+		} else {
+			b.write(b.ino(remote.Root, "changes"), 0, pattern(300, 3))
+		}
+		end()
+		a.server.Faults().Clear()
+		b, end = a.mount(s, state, cache)
+		b.drain()
+	}
+	b2, _ := a.mount(a.login(), t.TempDir(), t.TempDir())
+	for who, b := range map[string]*bench{"here": b, "anew": b2} {
+		if got := treeOf(b, remote.Root, "", nil); len(got) != 2 || got["/again"] == "" || got["/changes"] == "" {
+			t.Errorf("%s: %v", who, slices.Sorted(maps.Keys(got)))
+		}
+		if !bytes.Equal(b.read(b.ino(remote.Root, "changes")), pattern(300, 3)) {
+			t.Error(who, ": another content")
+		}
+	}
+}
+
+// TestG8MegaLate lets the request that makes a file come to the server long after the process that sent it is gone, when the next one has made the file already, changed it or
+// removed it. The file is there once, or not at all.
+func TestG8MegaLate(t *testing.T) {
+	var late struct {
+		http.Handler
+		hold, held atomic.Bool
+		url        string
+		body       []byte
+	}
+	a := newAccountBehind(t, func(h http.Handler) http.Handler {
+		late.Handler = h
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if late.hold.Load() && r.URL.Path == "/cs" {
+				body, _ := io.ReadAll(r.Body)
+				r.Body = io.NopCloser(bytes.NewReader(body))
+				if bytes.Contains(body, []byte(`"a":"p"`)) {
+					if !late.held.Load() {
+						late.url, late.body = r.URL.String(), body
+						late.held.Store(true)
+					}
+					panic(http.ErrAbortHandler)
+				}
+			}
+			h.ServeHTTP(w, r)
+		})
+	})
+	for name, then := range map[string]func(b *bench){
+		"made":    func(b *bench) {},
+		"changed": func(b *bench) { b.write(b.ino(remote.Root, "changed"), 0, pattern(300, 3)) },
+		"removed": func(b *bench) {
+			if err := b.Unlink(ctx, remote.Root, "removed"); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		s := a.login()
+		state, cache := t.TempDir(), t.TempDir()
+		b, end := a.mount(s, state, cache)
+		b.write(b.mk(remote.Root, "before", remote.File), 0, pattern(100, 1))
+		b.drain()
+		late.held.Store(false)
+		late.hold.Store(true)
+		b.write(b.mk(remote.Root, name, remote.File), 0, pattern(200, 2))
+		until(t, "a request", late.held.Load)
+		end()
+		late.hold.Store(false)
+		b, end = a.mount(s, state, cache)
+		b.drain()
+		then(b)
+		b.drain()
+		want := treeOf(b, remote.Root, "", nil)
+		late.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", late.url, bytes.NewReader(late.body)))
+		anew := func() map[string]string {
+			b, end := a.mount(a.login(), t.TempDir(), t.TempDir())
+			defer end()
+			return treeOf(b, remote.Root, "", nil)
+		}
+		var got map[string]string
+		for stop := time.Now().Add(10 * time.Second); time.Now().Before(stop); time.Sleep(50 * time.Millisecond) {
+			if got = anew(); maps.Equal(got, want) {
+				break
+			}
+		}
+		sameTree(t, name+", after a fresh log-in", got, want)
+		sameTree(t, name, treeOf(b, remote.Root, "", nil), want)
+		if err := b.Unlink(ctx, remote.Root, "before"); err != nil {
+			t.Fatal(err)
+		}
+		b.drain()
+		end()
 	}
 }
 

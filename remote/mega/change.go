@@ -143,41 +143,50 @@ func (c *change) take(j *jsonNode) (bool, error) {
 		c.set(&moved)
 		return true, nil
 	}
-	if err := c.bind(n, j.K); err != nil {
-		return false, err
+	if stray, err := c.bind(n, j.K); err != nil || stray {
+		return true, err
 	}
 	c.set(n)
 	return true, nil
 }
 
-// bind gives a new node its inode: the one it was made for here, or a new one.
-func (c *change) bind(n *node, wrapped string) error {
+// bind gives a new node its inode: the one it was made for here, or a new one. A stray was made for one here, but too late: it is noted as one that is to go.
+func (c *change) bind(n *node, wrapped string) (stray bool, err error) {
 	if c.first {
 		c.number(n)
-		return nil
+		return false, nil
 	}
-	b, err := c.r.x.get(kstr(keyIntent, c.r.ownPart(wrapped)))
+	if b, err := c.r.x.get(kstr(keyStray, n.handle)); err != nil || b != nil {
+		return true, err
+	}
+	i, key, late, err := c.r.intent(wrapped)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if i, ok := decodeIntent(b); ok {
+	if key != nil {
+		c.w.del(key)
+		if stray, err = c.stray(i, late); err != nil {
+			return false, err
+		} else if stray {
+			c.w.put(kstr(keyStray, n.handle), nil)
+			return true, nil
+		}
 		c.own = true
 		n.ino, n.object = i.ino, i.object
 		if n.object == (object{}) {
 			n.object = nodeObject(n.handle)
 		}
-		c.w.del(kstr(keyIntent, c.r.ownPart(wrapped)))
 		if i.replaces != "" {
 			if o, err := c.node(i.replaces); err != nil {
-				return err
+				return false, err
 			} else if o != nil && o.ino == i.ino {
 				c.nodes[i.replaces] = nil
 			}
 		}
-		return nil
+		return false, nil
 	}
 	c.number(n)
-	return nil
+	return false, nil
 }
 
 // number gives a node that somebody else made a new inode.

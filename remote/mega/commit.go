@@ -62,6 +62,9 @@ func (r *Remote) Commit(ctx context.Context, base remote.Position, ops []remote.
 			}
 		}
 	}
+	if err := r.outdate(); err != nil {
+		return base, err
+	}
 	if base != r.x.meta.position() {
 		return base, remote.E("commit", "", remote.Conflict, nil)
 	}

@@ -30,6 +30,8 @@ const (
 	keyPoison  = 'p' // handle: its content is not what was stored
 	keyUpload  = 'u' // number of an upload -> handle
 	keyIntent  = 'w' // wrapped key of a node that is about to be made -> inode and content
+	keyLate    = 'l' // wrapped key of a node that was asked for by a commit that failed, when another began -> as with an intent
+	keyStray   = 'x' // handle of a node that came too late and is to go
 	keyBatch   = 'b' // sequence number -> batch
 	keyRaw     = 'r' // handle -> node of a tree that is being read
 	keyRawSon  = 's' // parent's handle, handle: likewise

@@ -1,6 +1,7 @@
 package mega
 
 import (
+	"context"
 	"encoding/binary"
 
 	"megafs/remote"
@@ -27,4 +28,86 @@ func decodeIntent(b []byte) (i intent, ok bool) {
 	i.ino = remote.Ino(binary.BigEndian.Uint64(b))
 	i.replaces = string(b[8+copy(i.object[:], b[8:]):])
 	return i, true
+}
+
+// intent returns what was meant by a node, and the key under which that is in the index; no key: it was not asked for here. It is late when a commit began since that does without it.
+func (r *Remote) intent(wrapped string) (i intent, key []byte, late bool, err error) {
+	for _, kind := range []byte{keyIntent, keyLate} {
+		k := kstr(kind, r.ownPart(wrapped))
+		b, err := r.x.get(k)
+		if err != nil {
+			return i, nil, false, err
+		}
+		if i, ok := decodeIntent(b); ok {
+			return i, k, kind == keyLate, nil
+		}
+	}
+	return i, nil, false, nil
+}
+
+// outdate notes at the start of a commit that nodes which were asked for before, and are not there yet, are not waited for: what they were made for is made anew, if it is still to be.
+func (r *Remote) outdate() error {
+	w := newWrite()
+	err := r.x.scan([]byte{keyIntent}, func(wrapped, b []byte) error {
+		w.put(kstr(keyLate, string(wrapped)), b)
+		w.del(kstr(keyIntent, string(wrapped)))
+		return nil
+	})
+	if err != nil || len(w.set) == 0 {
+		return err
+	}
+	return r.x.commit(w, r.x.meta)
+}
+
+// stray reports whether a node that was made here is one too many, since its inode has another by now, or needs none. What stands in the place of the node that it was to replace is
+// no stray: the server knows no other.
+func (c *change) stray(i intent, late bool) (bool, error) {
+	h, err := c.r.x.handleOf(i.ino)
+	if err != nil {
+		return false, err
+	}
+	if h != "" {
+		if n, err := c.node(h); err != nil {
+			return false, err
+		} else if n != nil && n.ino == i.ino {
+			return h != i.replaces, nil
+		}
+	}
+	if !late || i.replaces == "" {
+		return late, nil
+	}
+	n, err := c.node(i.replaces)
+	return n == nil, err
+}
+
+// sweep removes strays. They go to the rubbish bin however else files are removed: nobody removed them.
+func (r *Remote) sweep(ctx context.Context) error {
+	if r.linked() || r.x.meta.rubbish == "" {
+		return nil
+	}
+	var handles []string
+	err := r.x.scan([]byte{keyStray}, func(h, _ []byte) error {
+		if len(handles) < commandsAtOnce {
+			handles = append(handles, string(h))
+		}
+		return nil
+	})
+	if err != nil || len(handles) == 0 {
+		return err
+	}
+	var cs []command
+	for _, h := range handles {
+		cs = append(cs, command{"a": "m", "n": h, "t": r.x.meta.rubbish, "i": r.tag})
+	}
+	out, err := r.api.batch(ctx, cs)
+	if err != nil {
+		return err
+	}
+	w := newWrite()
+	for i, h := range handles {
+		if err := failure(cs[i], out[i]); err == nil || isCode(err, codeNoEntry) {
+			w.del(kstr(keyStray, h))
+		}
+	}
+	return r.x.commit(w, r.x.meta)
 }

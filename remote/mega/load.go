@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/url"
+	"slices"
 
 	"megafs/crypto/megacrypt"
 	"megafs/remote"
@@ -45,7 +46,7 @@ func (r *Remote) Load(ctx context.Context, from remote.Position, sink remote.Sin
 			pos = p
 		}
 		if !more {
-			return pos, nil
+			return pos, r.sweep(ctx)
 		}
 	}
 }
@@ -197,31 +198,40 @@ func (r *Remote) poll(ctx context.Context) (more bool, err error) {
 	if e.sn == r.x.meta.sn {
 		return false, nil
 	}
-	for rest := e.packets; ; {
-		n := len(rest)
-		if n > 1 && r.intends() {
-			n = 1 // what was made here is no change of others', which would have to be merged
-		}
+	// What was done here, and not noted since no answer came, is no change of others', which would have to be merged. So first comes what all that was done here
+	// comes to: most of it is in the index, and a part of it alone would take back what followed. Then comes what all packets come to, in their order.
+	if ours := r.ours(e.packets); len(ours) > 0 {
 		c := r.begin()
-		if err := c.apply(rest[:n]); err != nil {
+		c.own = true
+		if err := c.apply(ours); err != nil {
 			return false, err
-		}
-		if rest = rest[n:]; len(rest) == 0 {
-			c.meta.sn = e.sn
 		}
 		if err := r.commitChange(c); err != nil {
 			return false, err
 		}
-		if len(rest) == 0 {
-			return true, nil
-		}
 	}
+	c := r.begin()
+	if err := c.apply(e.packets); err != nil {
+		return false, err
+	}
+	c.meta.sn = e.sn
+	return true, r.commitChange(c)
 }
 
-// intends reports whether nodes were asked for of which no answer came.
-func (r *Remote) intends() bool {
-	found := errors.New("found")
-	return r.x.scan([]byte{keyIntent}, func(_, _ []byte) error { return found }) == found
+// ours returns the packets that come of this index's own commands, or bring nodes that it intends.
+func (r *Remote) ours(all []packet) (out []packet) {
+	for _, p := range all {
+		if p.I == r.tag || slices.ContainsFunc(p.T.F, r.meant) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// meant reports whether a node was asked for here.
+func (r *Remote) meant(j jsonNode) bool {
+	_, key, _, err := r.intent(j.K)
+	return err == nil && key != nil
 }
 
 // commitChange makes a change durable, as the next batch if it says anything.

@@ -1,6 +1,7 @@
 package mega
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -299,8 +300,8 @@ func (t *commit) taken(c *change, m *made, raw json.RawMessage) error {
 		if n == nil || !n.readable() || n.parent != m.parent || n.folder != (m.up == nil) || m.up != nil && n.size != m.up.size {
 			break
 		}
-		if err := c.bind(n, j.K); err != nil {
-			return err
+		if stray, err := c.bind(n, j.K); err != nil || stray {
+			return cmp.Or(err, error(errIndex))
 		}
 		if m.old != nil {
 			c.nodes[m.old.handle] = nil

@@ -282,6 +282,7 @@ type events struct {
 // packet is one event, as far as it matters here.
 type packet struct {
 	A string `json:"a"`
+	I string `json:"-"` // the tag of the command that it comes of
 	T struct {
 		F  []jsonNode `json:"f"`
 		F2 []jsonNode `json:"f2"`
@@ -313,7 +314,8 @@ func readEvents(r io.Reader) (*events, error) {
 	for _, x := range raw.A {
 		// What has another form is not ours to understand: most kinds of events don't matter here.
 		var kind struct {
-			A string `json:"a"`
+			A string          `json:"a"`
+			I json.RawMessage `json:"i"` // another client's may be anything
 		}
 		if json.Unmarshal(x, &kind) != nil {
 			continue
@@ -323,6 +325,9 @@ func readEvents(r io.Reader) (*events, error) {
 			var p packet
 			if err := json.Unmarshal(x, &p); err != nil {
 				return nil, remote.E("ask for events", "", remote.Integrity, errors.New("an event has another form"))
+			}
+			if json.Unmarshal(kind.I, &p.I) != nil {
+				p.I = ""
 			}
 			e.packets = append(e.packets, p)
 		}

@@ -2,7 +2,7 @@ package mega
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -39,7 +39,7 @@ type Remote struct {
 	api  *api
 	keys keys
 	id   remote.DeviceID
-	tag  string // by which our commands are told from others'
+	tag  string // by which our commands are told from others', those of earlier processes over this index too
 
 	turn chan struct{} // held by whoever changes the index or talks about changes with the server
 	x    *index
@@ -89,7 +89,7 @@ func Open(o Options) (*Remote, error) {
 	if o.Retry > 0 {
 		a.retry = o.Retry
 	}
-	r := &Remote{o: o, api: a, keys: keys{o.Session.User: o.Session.Master}, tag: strings.ToLower(rand.Text()[:10]), turn: make(chan struct{}, 1)}
+	r := &Remote{o: o, api: a, keys: keys{o.Session.User: o.Session.Master}, turn: make(chan struct{}, 1)}
 	if o.Link != nil {
 		a.link = o.Link.Handle
 		if !o.Link.Folder {
@@ -104,6 +104,7 @@ func Open(o Options) (*Remote, error) {
 		return nil, err
 	}
 	copy(r.id[:], r.x.meta.device[:])
+	r.tag = hex.EncodeToString(r.id[:5])
 	r.seal = newSealer(o.Session.Local("content"))
 	r.news, r.down, r.up = newNews(r), newDownloads(r), newUploads(r)
 	return r, nil

@@ -174,8 +174,10 @@ func (s *staging) adopt() error {
 			return err
 		}
 		for i, n := range sons {
-			if err := s.keep(c, n, wrapped[i]); err != nil {
+			if stray, err := s.keep(c, n, wrapped[i]); err != nil {
 				return err
+			} else if stray {
+				continue
 			}
 			if size++; size >= 2000 && !known {
 				if err := commit(); err != nil {
@@ -198,20 +200,18 @@ func (s *staging) adopt() error {
 }
 
 // keep brings a node that was read into a change, with the inode that it had.
-func (s *staging) keep(c *change, n *node, wrapped string) error {
+func (s *staging) keep(c *change, n *node, wrapped string) (stray bool, err error) {
 	var old *node
-	var err error
 	if !c.first {
 		if old, err = s.r.x.node(n.handle); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if old == nil {
-		if err := c.bind(n, wrapped); err != nil {
-			return err
+		if stray, err = c.bind(n, wrapped); err == nil && !stray {
+			c.set(n)
 		}
-		c.set(n)
-		return nil
+		return stray, err
 	}
 	if n.folder != old.folder || n.size != old.size || n.readable() && old.readable() && string(n.key) != string(old.key) {
 		s.hidden++ // another thing under the same handle: what is known stays
@@ -222,10 +222,10 @@ func (s *staging) keep(c *change, n *node, wrapped string) error {
 	}
 	n.ino, n.object = old.ino, old.object
 	if n.parent == old.parent && n.attrs == old.attrs && string(n.key) == string(old.key) {
-		return nil
+		return false, nil
 	}
 	c.set(n)
-	return nil
+	return false, nil
 }
 
 // lose removes the nodes that are not in the tree any more.
