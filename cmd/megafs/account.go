@@ -17,14 +17,14 @@ import (
 	"megafs/remote/mega"
 )
 
-// megaPlace is a MEGA account, or a public folder.
+// megaPlace is a MEGA account, or a public folder or file.
 type megaPlace struct {
 	API   string // URL of the server
 	Email string
-	Link  string // of a public folder, with its key: a secret
+	Link  string // of a public folder or file, with its key: a secret
 }
 
-// String returns the URL of an account, or that of a public folder without its key.
+// String returns the URL of an account, or that of a public link without its key.
 func (m *megaPlace) String() string {
 	switch {
 	case m.Link != "":
@@ -32,10 +32,14 @@ func (m *megaPlace) String() string {
 		if err != nil {
 			return "mega:"
 		}
-		if m.API == mega.DefaultURL {
-			return "https://mega.nz/folder/" + link.Handle
+		kind := "/file/"
+		if link.Folder {
+			kind = "/folder/"
 		}
-		return m.API + "/folder/" + link.Handle
+		if m.API == mega.DefaultURL {
+			return "https://mega.nz" + kind + link.Handle
+		}
+		return m.API + kind + link.Handle
 	case m.API == mega.DefaultURL:
 		return "mega:" + m.Email
 	case strings.HasPrefix(m.API, "http://"):
@@ -56,12 +60,12 @@ func loggedIn() string {
 	return ""
 }
 
-const megaForms = "mega:, mega:E-MAIL, mega://E-MAIL@HOST, or the link of a public folder"
+const megaForms = "mega:, mega:E-MAIL, mega://E-MAIL@HOST, or the link of a public folder or file"
 
 // parseMega takes the URL of an account or a link; ok is false for what is neither. Errors don't repeat it: it may have a secret in it.
 func parseMega(s string) (m *megaPlace, ok bool, err error) {
 	if strings.Contains(s, "#") && (strings.HasPrefix(s, "https://") || strings.HasPrefix(s, "http://")) {
-		m, err = parseFolderLink(s)
+		m, err = parseLink(s)
 		return m, true, err
 	}
 	if s == "mega:" {
@@ -99,17 +103,20 @@ func parseMega(s string) (m *megaPlace, ok bool, err error) {
 	return m, true, nil
 }
 
-func parseFolderLink(s string) (*megaPlace, error) {
+func parseLink(s string) (*megaPlace, error) {
+	if strings.Contains(s, "#P!") {
+		return nil, usage("a link with a password is not supported; open it in a browser or with a client of MEGA's, which shows the link without one")
+	}
 	l, err := megacrypt.ParseLink(s)
 	if err != nil {
-		return nil, usage("that is no link to a public folder, or its key is missing")
+		return nil, usage("that is no public link, or it is not whole: the key stands behind the #, with 22 characters for a folder and 43 for a file")
 	}
-	if !l.Folder || l.Below != "" {
-		return nil, usage("only links to whole public folders can be mounted")
+	if l.Below != "" {
+		return nil, usage("only links to whole public folders and to files can be mounted; leave out what stands behind the key")
 	}
 	u, err := url.Parse(s)
-	if err != nil {
-		return nil, usage("that is no link to a public folder")
+	if err != nil || u.Host == "" || u.User != nil {
+		return nil, usage("that is no public link")
 	}
 	m := &megaPlace{API: mega.DefaultURL, Link: s}
 	if h := strings.ToLower(u.Host); h != "mega.nz" && h != "mega.co.nz" && h != "www.mega.nz" {
@@ -118,7 +125,15 @@ func parseFolderLink(s string) (*megaPlace, error) {
 	return m, nil
 }
 
-// session returns the kept log-in of a profile's account, nil for a public folder.
+// id is what a place's folders are called after. Of a link that is with its key: what was known under another is of no use.
+func (m *megaPlace) id() string {
+	if l, err := megacrypt.ParseLink(m.Link); err == nil {
+		return folderName("mega", m.API+" "+l.String())
+	}
+	return folderName("mega", m.String())
+}
+
+// session returns the kept log-in of a profile's account, one that only has the server for a public link.
 func (p *profile) session() (*mega.Session, error) {
 	if p.Mega.Link != "" {
 		return &mega.Session{URL: p.Mega.API}, nil
@@ -179,7 +194,7 @@ func (x *served) openMega(ctx context.Context, log *slog.Logger) error {
 	if p.Mega.Link != "" {
 		l, err := megacrypt.ParseLink(p.Mega.Link)
 		if err != nil {
-			return usage("that is no link to a public folder")
+			return usage("that is no public link")
 		}
 		o.Link, s.ReadOnly = &l, true
 	}

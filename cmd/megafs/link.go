@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -45,4 +47,20 @@ func (x *served) link(ctx context.Context, path string, remove bool) (string, er
 		return "", err
 	}
 	return x.mega.PublicLink(ctx, remote.Ino(y.Inode), remove)
+}
+
+// whatAndWhere returns the remote and the mount point that mount is given; a public link may stand before the mount point.
+func whatAndWhere(c *cli.Context) (url, mnt string, err error) {
+	link := c.Args().First()
+	if c.NArg() != 2 || !strings.HasPrefix(link, "https://") && !strings.HasPrefix(link, "http://") {
+		mnt, err = argument(c, "MOUNTPOINT", true)
+		return c.String("remote"), mnt, err
+	}
+	if c.IsSet("remote") && os.Getenv("MEGAFS_REMOTE") == "" {
+		return "", "", usage("what is mounted is the link or --remote, not both")
+	}
+	if !strings.Contains(link, "#") {
+		return "", "", usage("the link has no key, which stands behind a #; quote it, or the shell may take it away")
+	}
+	return link, c.Args().Get(1), nil
 }

@@ -162,3 +162,41 @@ func TestMegaLimits(t *testing.T) {
 	m.want(2, "at least 16.0 KiB", "limit", "--upload-limit", "1", m.mnt)
 	m.umount()
 }
+
+// TestPublicFileLink mounts the link of a file, in both forms, as somebody who has no account; and links that lead nowhere.
+func TestPublicFileLink(t *testing.T) {
+	m, _ := megaMachine(t)
+	m.mount("--delete=permanent")
+	m.sh(`head -c 20000000 /dev/urandom >big; touch -d '2001-02-03 04:05:06' big; cp -p big "$M/big"; : >"$M/empty"`)
+	m.want(0, "", "sync", m.mnt)
+	link := func(name string) string {
+		out, err := m.command(bin, "link", filepath.Join(m.mnt, name)).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	big, empty := link("big"), link("empty")
+	base, rest, _ := strings.Cut(big, "/file/")
+	handle, key, _ := strings.Cut(rest, "#")
+	m.umount()
+	m.wipe(".local/state/megafs/*") // and with it the log-in
+	for _, l := range []string{big, base + "/#!" + handle + "!" + key} {
+		m.want(0, base+"/file/"+handle+" is mounted", "mount", l, m.mnt)
+		m.sh(`test "$(ls "$M")" = big; cmp big "$M/big"; test "$(stat -c %Y big)" = "$(stat -c %Y "$M/big")"; ! touch "$M/new" 2>/dev/null; ! rm -f "$M/big" 2>/dev/null; cmp big "$M/big"`)
+		m.want(1, "public link", "link", filepath.Join(m.mnt, "big"))
+		m.umount()
+	}
+	m.want(0, "is mounted", "mount", "--remote", empty, "--download-limit", "1M", m.mnt)
+	m.sh(`test -e "$M/empty"; test ! -s "$M/empty"`)
+	m.want(0, "1.0 MiB/s down", "status", m.mnt)
+	m.umount()
+	m.want(3, "not the right one", "mount", base+"/file/"+handle+"#"+strings.Repeat("ab", 21)+"A", m.mnt)
+	m.want(1, "leads to nothing", "mount", base+"/file/AAAAAAAA#"+key, m.mnt)
+	m.want(1, "leads to nothing", "mount", base+"/folder/AAAAAAAA#"+key[:21]+"A", m.mnt)
+	m.want(2, "with a password is not supported", "mount", "https://mega.nz/#P!AgEAAAAA", m.mnt)
+	m.want(2, "it is not whole", "mount", base+"/file/"+handle+"#"+key[:42], m.mnt)
+	m.want(2, "has no key", "mount", base+"/file/"+handle, m.mnt)
+	m.want(2, "not both", "mount", "--remote", "mega:", big, m.mnt)
+	contains(t, filepath.Join(m.home, ".local"), key)
+}

@@ -52,17 +52,18 @@ type settings struct {
 }
 
 var mountCommand = &cli.Command{
-	Name: "mount", Usage: "mount a vault or a MEGA account", ArgsUsage: "MOUNTPOINT",
+	Name: "mount", Usage: "mount a vault or a MEGA account", ArgsUsage: "[LINK] MOUNTPOINT",
 	Description: "Mounts and returns when the mount answers; a process in the background serves it.\n" +
 		"Without --remote it is your own vault in $XDG_DATA_HOME/megafs/vault, made at first use.\n\n" +
 		"   megafs mount ~/mega\n" +
 		"   megafs mount --remote dir:/backup/vault --passphrase-file ~/.vault-pass /mnt/mega\n" +
 		"   megafs mount --remote s3://s3.example.com/bucket/vault --upload-limit 2M ~/mega\n" +
 		"   megafs mount --remote mega: ~/mega           # the MEGA account of megafs login\n" +
+		"   megafs mount 'https://mega.nz/file/HANDLE#KEY' ~/public  # somebody's public file or folder, read-only\n" +
 		"   megafs mount --at 2d /mnt/then         # as it was two days ago, read-only\n" +
 		"   megafs mount --keep 90d ~/mega         # what was removed can be had for 90 days; then its room is given back\n\n" + s3Help,
 	Flags: append(remoteFlags(),
-		&cli.StringFlag{Name: "remote", Aliases: []string{"r"}, Usage: "`URL` of the vault: dir:/path or s3://host[:port]/bucket[/prefix]; or mega: for the MEGA account that is logged in, or the link of a public folder there", EnvVars: []string{"MEGAFS_REMOTE"}},
+		&cli.StringFlag{Name: "remote", Aliases: []string{"r"}, Usage: "`URL` of the vault: dir:/path or s3://host[:port]/bucket[/prefix]; or mega: for the MEGA account that is logged in, or the link of a public folder or file there", EnvVars: []string{"MEGAFS_REMOTE"}},
 		&cli.StringFlag{Name: "cache-size", Usage: "`SIZE` on disk for cached blocks; a vault in a local folder needs none unless you say so", DefaultText: "10G"},
 		&cli.StringFlag{Name: "memory", Usage: "`SIZE` of memory to stay under", Value: "256M"},
 		&cli.StringFlag{Name: "journal-size", Usage: "`SIZE` on disk for what is not sent yet", Value: "1G"},
@@ -88,14 +89,14 @@ var mountCommand = &cli.Command{
 }
 
 func mountSettings(c *cli.Context) (*settings, error) {
-	mnt, err := argument(c, "MOUNTPOINT", true)
+	url, mnt, err := whatAndWhere(c)
 	if err != nil {
 		return nil, err
 	}
 	if mnt, err = realParent(mnt); err != nil {
 		return nil, err
 	}
-	p, err := profileOf(c, c.String("remote"))
+	p, err := profileOf(c, url)
 	if err != nil {
 		return nil, err
 	}

@@ -73,7 +73,7 @@ func (p *profile) locate() (id string, err error) {
 			return "", err
 		}
 		p.Mega, p.URL = m, m.String()
-		return folderName("mega", p.URL), nil
+		return m.id(), nil
 	}
 	switch {
 	case dir && path != "":

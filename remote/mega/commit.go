@@ -44,7 +44,7 @@ type dirName struct {
 // Commit implements remote.Remote.
 func (r *Remote) Commit(ctx context.Context, base remote.Position, ops []remote.Op) (remote.Position, error) {
 	if r.linked() {
-		return base, remote.E("commit", "", remote.ReadOnly, errors.New("a public folder takes no changes"))
+		return base, remote.E("commit", "", remote.ReadOnly, errors.New("a public link takes no changes"))
 	}
 	if err := r.take(ctx, "commit"); err != nil {
 		return base, err

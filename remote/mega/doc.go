@@ -1,4 +1,4 @@
-// Package mega is the client of a MEGA account, or of a public folder: a remote.Remote whose store is a server that speaks MEGA's API.
+// Package mega is the client of a MEGA account, or of a public folder or file: a remote.Remote whose store is a server that speaks MEGA's API.
 //
 // # How it fits
 //

@@ -16,7 +16,7 @@ import (
 // Links to folders are not made here: their keys are kept, for accounts that the official clients have used, in a place that only those may write.
 func (r *Remote) PublicLink(ctx context.Context, ino remote.Ino, remove bool) (string, error) {
 	if r.linked() {
-		return "", remote.E("make a link", "", remote.ReadOnly, errors.New("this is somebody else's public folder"))
+		return "", remote.E("make a link", "", remote.ReadOnly, errors.New("this is somebody else's public link"))
 	}
 	h, err := r.x.handleOf(ino)
 	if err != nil {

@@ -26,13 +26,18 @@ func (r *Remote) Load(ctx context.Context, from remote.Position, sink remote.Sin
 	if err := r.admit(ctx); err != nil {
 		return from, err
 	}
-	if r.x.meta.sn == "" {
+	if r.single() && !r.admitted {
+		if err := r.readLink(ctx); err != nil {
+			return from, err
+		}
+		r.admitted = true
+	} else if r.x.meta.sn == "" {
 		if err := r.readAll(ctx); err != nil {
 			return from, err
 		}
 	}
 	pos, err := r.tell(from, sink)
-	if err != nil {
+	if err != nil || r.single() {
 		return pos, err
 	}
 	for {
@@ -168,7 +173,7 @@ var rootKey = []byte{keyMeta, 'r'}
 
 // poll asks once for what happened, if anything may have. more says that there may be more.
 func (r *Remote) poll(ctx context.Context) (more bool, err error) {
-	if !r.news.there.Load() {
+	if r.single() || !r.news.there.Load() {
 		return false, nil
 	}
 	var e *events
@@ -182,7 +187,7 @@ func (r *Remote) poll(ctx context.Context) (more bool, err error) {
 		// The server does not have all events since any more.
 		return true, r.readAll(ctx)
 	case err != nil:
-		return false, err
+		return false, r.linkError(err)
 	}
 	if e.wait != "" && len(e.packets) == 0 {
 		u, err := r.api.allowed(e.wait)
@@ -274,13 +279,16 @@ func (r *Remote) readAll(ctx context.Context) error {
 		return readTree(body, t)
 	})
 	if err != nil {
-		return err
+		return r.linkError(err)
 	}
 	if st.meta.root == "" {
 		return remote.E("read the tree", "", remote.Integrity, errors.New("it has no root"))
 	}
 	if err := st.flush(); err != nil {
 		return err
+	}
+	if root, _, err := st.raw(st.meta.root); err == nil && root != nil && !root.readable() && r.linked() && r.x.meta.root == "" {
+		return remote.E("open the link", r.o.Link.Handle, remote.Locked, errLinkKey)
 	}
 	st.meta.sn = t.sn
 	defer st.clear()

@@ -61,6 +61,9 @@ func (d *downloads) url(ctx context.Context, f *file, fresh bool) (string, error
 		return u, nil
 	}
 	c := command{"a": "g", "g": 1, "ssl": 2, "n": f.handle}
+	if d.r.single() {
+		c = command{"a": "g", "g": 1, "ssl": 2, "p": f.handle}
+	}
 	raw, err := d.urls.call(ctx, c)
 	if isCode(err, codeOverQuota) {
 		return "", d.transfer.over(0)

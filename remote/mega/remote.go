@@ -33,7 +33,7 @@ type Options struct {
 	Retry time.Duration // how long a request is repeated; default a minute
 }
 
-// Remote is a MEGA account, or a public folder. It implements remote.Remote and remote.WholeFiles.
+// Remote is a MEGA account, or a public folder or file. It implements remote.Remote and remote.WholeFiles.
 type Remote struct {
 	o    Options
 	api  *api
@@ -45,7 +45,7 @@ type Remote struct {
 	x    *index
 	said []remote.Op // what the commit under way came to so far
 
-	admitted bool // see admit; under turn
+	admitted bool // see admit; or the link's file was asked for; under turn
 
 	news *news
 	down *downloads
@@ -91,9 +91,8 @@ func Open(o Options) (*Remote, error) {
 	}
 	r := &Remote{o: o, api: a, keys: keys{o.Session.User: o.Session.Master}, turn: make(chan struct{}, 1)}
 	if o.Link != nil {
-		a.link = o.Link.Handle
-		if !o.Link.Folder {
-			return nil, remote.E("open the link", "", remote.NotSupported, errors.New("it is a link to a file; only folders can be mounted"))
+		if o.Link.Folder {
+			a.link = o.Link.Handle
 		}
 	}
 	dir := ""
@@ -110,7 +109,7 @@ func Open(o Options) (*Remote, error) {
 	return r, nil
 }
 
-// linked reports whether this is a public folder.
+// linked reports whether this is somebody's public folder or file.
 func (r *Remote) linked() bool { return r.o.Link != nil }
 
 // ownPart returns the part of a list of keys that is wrapped for us.
