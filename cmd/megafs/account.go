@@ -105,7 +105,7 @@ func parseMega(s string) (m *megaPlace, ok bool, err error) {
 
 func parseLink(s string) (*megaPlace, error) {
 	if strings.Contains(s, "#P!") {
-		return nil, usage("a link with a password is not supported; open it in a browser or with a client of MEGA's, which shows the link without one")
+		return nil, usage("a link with a password is not supported; ask for one without, or open it with MEGA's own programs")
 	}
 	l, err := megacrypt.ParseLink(s)
 	if err != nil {
