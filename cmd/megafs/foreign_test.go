@@ -247,6 +247,7 @@ func TestG2Foreign(t *testing.T) {
 		x := newCrossing(t, rclone, js)
 		x.uploads()
 		x.downloads()
+		x.links()
 		x.changes()
 		x.theirChanges()
 		x.twins()
@@ -337,4 +338,28 @@ func (x *crossing) downloads() {
 		}
 	}
 	x.m.sh(fmt.Sprintf("diff -r %q %q", x.Path("files"), x.Path("back-megajs")))
+}
+
+// links are those that each makes of a file; the mount of each has that file, and so has what megatools fetches by it.
+func (x *crossing) links() {
+	const name = "3000000.bin"
+	made := map[string]string{}
+	for who, said := range map[string]string{
+		"megatools": x.tools("export", "/Root/megatools/"+name), "rclone": x.rclone("link", "m:rclone/"+name), "mount": x.m.sh(fmt.Sprintf("%q link $M/mount/%s", bin, name)),
+	} {
+		words := strings.Fields(said)
+		made[who] = words[len(words)-1]
+	}
+	at := filepath.Join(x.m.home, "public")
+	if err := os.Mkdir(at, 0o755); err != nil {
+		x.Fatal(err)
+	}
+	for who, link := range made {
+		x.m.want(0, "is mounted", "mount", link, at)
+		x.m.sh(fmt.Sprintf("test \"$(ls %q)\" = %s; cmp %q %q", at, name, x.Path("files/"+name), filepath.Join(at, name)))
+		x.m.want(0, "", "umount", "--wait=1m", at)
+		down := x.Path("by-link-" + who)
+		x.Run("megatools", "dl", "--ignore-config-file", "--no-progress", "--path", down, link)
+		x.m.sh(fmt.Sprintf("cmp %q %q", x.Path("files/"+name), down))
+	}
 }
