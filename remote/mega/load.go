@@ -219,7 +219,7 @@ func (r *Remote) poll(ctx context.Context) (more bool, err error) {
 	if err := c.apply(e.packets); err != nil {
 		return false, err
 	}
-	c.meta.sn = e.sn
+	c.meta.sn, c.own = e.sn, false
 	return true, r.commitChange(c)
 }
 
