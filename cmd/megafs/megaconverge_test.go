@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -225,48 +224,6 @@ func (x *convergence) there(j *megajs, n int, rng *rand.Rand) {
 		x.mu.Unlock()
 		j.try("rm", h)
 	}
-}
-
-// twinNumber counts twins of one second, in the order in which a machine came to know them.
-var twinNumber = regexp.MustCompile(`( \([a-z2-7]{8}) \d+\)`)
-
-// shown lists the mount as truth.live does; exactly leaves the marks of twins in names.
-func (m *machine) shown(exactly bool) (out []string, err error) {
-	err = filepath.WalkDir(m.mnt, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || p == m.mnt {
-			return err
-		}
-		var content []byte
-		if !d.IsDir() {
-			if content, err = os.ReadFile(p); err != nil {
-				return err
-			}
-		}
-		rel := strings.TrimPrefix(p, m.mnt+"/")
-		line := treeLine(rel, d.IsDir(), string(content))
-		if exactly {
-			line = twinNumber.ReplaceAllString(rel, "$1)") + ": " + line
-		}
-		out = append(out, line)
-		return nil
-	})
-	slices.Sort(out)
-	return out, err
-}
-
-func apart(a, b []string) string {
-	var s strings.Builder
-	for _, l := range a {
-		if !slices.Contains(b, l) {
-			fmt.Fprintf(&s, "- %s\n", l)
-		}
-	}
-	for _, l := range b {
-		if !slices.Contains(a, l) {
-			fmt.Fprintf(&s, "+ %s\n", l)
-		}
-	}
-	return s.String()
 }
 
 // TestG7MegaConverges lets a mount and megajs do what comes to their minds in one account at the same time, with names that meet. In the end all see the same tree, and nothing is lost

@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -183,4 +186,46 @@ func treeLine(path string, dir bool, content string) string {
 		return path + "/"
 	}
 	return fmt.Sprintf("%s %d %.20q %x", path, len(content), content, sha256.Sum256([]byte(content)))
+}
+
+// twinNumber counts twins of one second, in the order in which a machine came to know them.
+var twinNumber = regexp.MustCompile(`( \([a-z2-7]{8}) \d+\)`)
+
+// shown lists the mount as truth.live does; exactly leaves the marks of twins in names.
+func (m *machine) shown(exactly bool) (out []string, err error) {
+	err = filepath.WalkDir(m.mnt, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || p == m.mnt {
+			return err
+		}
+		var content []byte
+		if !d.IsDir() {
+			if content, err = os.ReadFile(p); err != nil {
+				return err
+			}
+		}
+		rel := strings.TrimPrefix(p, m.mnt+"/")
+		line := treeLine(rel, d.IsDir(), string(content))
+		if exactly {
+			line = twinNumber.ReplaceAllString(rel, "$1)") + ": " + line
+		}
+		out = append(out, line)
+		return nil
+	})
+	slices.Sort(out)
+	return out, err
+}
+
+func apart(a, b []string) string {
+	var s strings.Builder
+	for _, l := range a {
+		if !slices.Contains(b, l) {
+			fmt.Fprintf(&s, "- %s\n", l)
+		}
+	}
+	for _, l := range b {
+		if !slices.Contains(a, l) {
+			fmt.Fprintf(&s, "+ %s\n", l)
+		}
+	}
+	return s.String()
 }
