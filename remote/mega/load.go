@@ -195,12 +195,14 @@ func (r *Remote) poll(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 		r.news.await(u)
+		r.doubt = false
 		return false, nil
 	}
 	if _, err := megacrypt.DecodeExact(e.sn, 8); err != nil {
 		return false, remote.E("ask for events", "", remote.Integrity, errors.New("the server does not say where it is in its events"))
 	}
 	if e.sn == r.x.meta.sn {
+		r.doubt = false
 		return false, nil
 	}
 	// What was done here, and not noted since no answer came, is no change of others', which would have to be merged. So first comes what all that was done here
@@ -225,6 +227,9 @@ func (r *Remote) poll(ctx context.Context) (more bool, err error) {
 
 // ours returns the packets that come of this index's own commands, or bring nodes that it intends.
 func (r *Remote) ours(all []packet) (out []packet) {
+	if !r.doubt {
+		return nil
+	}
 	for _, p := range all {
 		if p.I == r.tag || slices.ContainsFunc(p.T.F, r.meant) {
 			out = append(out, p)

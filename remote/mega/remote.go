@@ -41,9 +41,10 @@ type Remote struct {
 	id   remote.DeviceID
 	tag  string // by which our commands are told from others', those of earlier processes over this index too
 
-	turn chan struct{} // held by whoever changes the index or talks about changes with the server
-	x    *index
-	said []remote.Op // what the commit under way came to so far
+	turn  chan struct{} // held by whoever changes the index or talks about changes with the server
+	x     *index
+	doubt bool        // commands may have done what is not noted, of this process's or an earlier one's
+	said  []remote.Op // what the commit under way came to so far
 
 	admitted bool // see admit; or the link's file was asked for; under turn
 
@@ -89,7 +90,7 @@ func Open(o Options) (*Remote, error) {
 	if o.Retry > 0 {
 		a.retry = o.Retry
 	}
-	r := &Remote{o: o, api: a, keys: keys{o.Session.User: o.Session.Master}, turn: make(chan struct{}, 1)}
+	r := &Remote{o: o, api: a, keys: keys{o.Session.User: o.Session.Master}, doubt: true, turn: make(chan struct{}, 1)}
 	if o.Link != nil {
 		if o.Link.Folder {
 			a.link = o.Link.Handle
