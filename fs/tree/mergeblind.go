@@ -33,8 +33,8 @@ func (m *merger) lookAround() {
 	}
 }
 
-// stray gives an inode a name in the root that was removed there, and of which nothing is known but what was changed in it here. Who the root belongs
-// to gets it.
+// stray gives an inode a name in the root for which no other place is left: each that it had is gone or taken. If nothing is known of it but what was changed
+// in it here, who the root belongs to gets it.
 func (m *merger) stray(ino remote.Ino, typ remote.Type, size uint64) {
 	root, _ := m.node(m.theirs, remote.Root)
 	n := Node{Ino: ino, Attr: root.Attr}

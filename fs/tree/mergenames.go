@@ -200,8 +200,8 @@ func (m *merger) keepEdited(ino remote.Ino) bool {
 		}
 	}
 	if len(old) == 0 {
-		m.fail(lostInode(ino))
-		return false
+		m.stray(ino, remote.File, 0)
+		return true
 	}
 	slices.SortFunc(old, compareKeys)
 	m.revived[ino] = true
@@ -273,13 +273,9 @@ func (m *merger) keepDir(dir remote.Ino) bool {
 			old = append(old, k)
 		}
 	}
-	if len(old) == 0 && m.o.Blind {
+	if len(old) == 0 {
 		m.stray(dir, remote.Dir, 0)
 		return true
-	}
-	if len(old) == 0 {
-		m.fail(lostInode(dir))
-		return false
 	}
 	k := slices.MinFunc(old, compareKeys)
 	switch there := m.at(k).now; {
@@ -353,6 +349,9 @@ func (m *merger) breakUp(circle []remote.Ino) bool {
 		}
 		return true
 	}
-	m.fail(lostInode(circle[0]))
-	return false
+	for _, k := range sortedNames(m.added[circle[0]]) {
+		m.set(k, 0)
+	}
+	m.stray(circle[0], remote.Dir, 0)
+	return true
 }
