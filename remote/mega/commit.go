@@ -270,14 +270,14 @@ func (t *commit) displaced() error {
 		if err != nil {
 			return err
 		}
-		h, err := t.r.x.get(kstr(keyChild, d, name.name))
+		h, err := t.r.x.child(d, name.name)
 		if err != nil {
 			return err
 		}
-		if d == "" || h == nil {
+		if d == "" || h == "" {
 			continue
 		}
-		if n, err := t.r.x.node(string(h)); err != nil {
+		if n, err := t.r.x.node(h); err != nil {
 			return err
 		} else if n != nil && n.ino != who {
 			t.of(n.ino)
@@ -288,11 +288,7 @@ func (t *commit) displaced() error {
 
 // nodeOf returns the node of an inode, nil if it has none.
 func (t *commit) nodeOf(ino remote.Ino) (*node, error) {
-	h, err := t.r.x.handleOf(ino)
-	if h == "" || err != nil {
-		return nil, err
-	}
-	return t.r.x.node(h)
+	return t.r.x.nodeOf(ino)
 }
 
 func (t *commit) inoOf(handle string) (remote.Ino, error) {

@@ -9,6 +9,9 @@
 // that is lost, or lags far behind, is told again from the index, without the server. The index is as precious as the journal, whose
 // records speak of its inodes.
 //
+// The first tree goes past the index: nodes come in any order, and are spooled while memory has what hangs where (firstTree); then the index is written in the
+// order of its keys, at once. A tree beyond the memory there is for that, or read again, is staged in the index (staging).
+//
 // A file's content is an object: the node's, when somebody else made it, or a random number, when it was uploaded from here, for its extents are stated
 // before it has a node. Its pieces are the 4 MiB that a Ref can name.
 //

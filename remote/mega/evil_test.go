@@ -101,6 +101,9 @@ func (e *evil) open(o Options) *Remote {
 	if o.Session == nil {
 		o.Session = e.session()
 	}
+	if o.StateDir == "" {
+		o.StateDir = e.t.TempDir() // an index in memory takes its first tree in the way of large ones
+	}
 	o.Log, o.Retry = slog.New(slog.DiscardHandler), time.Millisecond
 	r, err := Open(o)
 	if err != nil {

@@ -21,9 +21,9 @@ import (
 
 // The kinds of keys of the index: the first byte, then what is named here.
 const (
-	keyNode    = 'h' // handle -> node
-	keyIno     = 'i' // inode number -> handle
-	keyChild   = 'c' // parent's handle, shown name -> handle
+	keyNode    = 'h' // handle -> inode number
+	keyIno     = 'i' // inode number -> handle, node: so a tree is told in the order of inodes without a look-up by handle, of which the order is random
+	keyChild   = 'c' // parent's handle, shown name -> handle, inode number
 	keyTwin    = 't' // parent's handle, wanted name, 0, handle: its name was taken when it came
 	keyContent = 'o' // handle -> key and size of content whose node is gone
 	keyMACs    = 'v' // handle -> MACs of all chunks, verified
@@ -38,12 +38,13 @@ const (
 	keyMeta    = 'm'
 )
 
-const indexForm = 1
+const indexForm = 2
 
 // index is what this machine knows of an account: which inode is which node, in one transaction with the place in the server's events up to which
 // that holds. It is as precious as the journal, whose records speak of its inodes. One goroutine at a time changes it.
 type index struct {
 	db   *badger.DB
+	dir  string // "": in memory
 	meta meta
 }
 
@@ -113,7 +114,18 @@ func openIndex(dir string, key [32]byte, memory int64) (*index, error) {
 	if err != nil {
 		return nil, remote.E("open the account's index", dir, remote.IO, err)
 	}
-	x := &index{db: db}
+	x := &index{db: db, dir: dir}
+	if dir != "" {
+		if _, err := os.Stat(fillMark(dir)); err == nil { // the first tree was cut short: nothing is known yet
+			if err = db.DropAll(); err == nil {
+				err = mark(dir, false)
+			}
+			if err != nil {
+				db.Close()
+				return nil, remote.E("begin the account's index anew", dir, remote.IO, err)
+			}
+		}
+	}
 	b, err := x.get([]byte{keyMeta})
 	if err == nil && b != nil {
 		x.meta, err = decodeMeta(b)
@@ -135,6 +147,9 @@ func openIndex(dir string, key [32]byte, memory int64) (*index, error) {
 	}
 	return x, nil
 }
+
+// fillMark is the file that tells that the index is being filled with its first tree.
+func fillMark(dir string) string { return filepath.Join(dir, "filling") }
 
 // metaBusy says that a change is under way that is more than one transaction.
 var metaBusy = []byte{keyMeta, 'b'}
@@ -195,28 +210,10 @@ func kstr(kind byte, parts ...string) []byte {
 
 func kino(ino remote.Ino) []byte { return binary.BigEndian.AppendUint64([]byte{keyIno}, uint64(ino)) }
 
+// inoValue is an inode number as a value.
+func inoValue(ino remote.Ino) []byte { return binary.BigEndian.AppendUint64(nil, uint64(ino)) }
+
 func kbatch(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyBatch}, seq) }
-
-// node returns a node, nil if there is none.
-func (x *index) node(handle string) (*node, error) {
-	b, err := x.get(kstr(keyNode, handle))
-	if b == nil || err != nil {
-		return nil, err
-	}
-	return decodeNode(handle, b)
-}
-
-// handleOf returns the node of an inode, "" if there is none.
-func (x *index) handleOf(ino remote.Ino) (string, error) {
-	b, err := x.get(kino(ino))
-	return string(b), err
-}
-
-// children returns the handles of what a folder holds.
-func (x *index) children(handle string) (out []string, err error) {
-	err = x.scan(kstr(keyChild, handle), func(_, v []byte) error { out = append(out, string(v)); return nil })
-	return out, err
-}
 
 // write is a set of changes that are made together.
 type write struct {

@@ -106,15 +106,8 @@ func (r *Remote) tellAll(pos remote.Position, sink remote.Sink) (remote.Position
 		handle string
 	}
 	folders := []folder{{remote.Root, r.x.meta.root}}
-	get := func(handle []byte) (*node, error) {
-		n, err := r.x.node(string(handle))
-		if err == nil && n == nil {
-			err = errIndex
-		}
-		return n, err
-	}
-	err = r.x.scan([]byte{keyIno}, func(_, handle []byte) error {
-		n, err := get(handle)
+	err = r.x.scan([]byte{keyIno}, func(_, v []byte) error {
+		n, err := decodeInodeNode(v)
 		if err != nil || n.ino == remote.Root {
 			return err
 		}
@@ -124,12 +117,12 @@ func (r *Remote) tellAll(pos remote.Position, sink remote.Sink) (remote.Position
 		return say(r.differ(nil, n)...)
 	})
 	for i := 0; i < len(folders) && err == nil; i++ {
-		err = r.x.scan(kstr(keyChild, folders[i].handle), func(name, handle []byte) error {
-			n, err := get(handle)
+		err = r.x.scan(kstr(keyChild, folders[i].handle), func(name, v []byte) error {
+			_, ino, err := decodeChild(v)
 			if err != nil {
 				return err
 			}
-			return say(remote.Op{Kind: remote.OpLink, Parent: folders[i].ino, Name: string(name), Ino: n.ino})
+			return say(remote.Op{Kind: remote.OpLink, Parent: folders[i].ino, Name: string(name), Ino: ino})
 		})
 	}
 	if err != nil {
@@ -280,6 +273,9 @@ func (r *Remote) readAll(ctx context.Context) error {
 		if err := st.clear(); err != nil {
 			return err
 		}
+		if st.first, err = newFirst(r); err != nil {
+			return err
+		}
 		*t = treeSink{node: st.node}
 		return readTree(body, t)
 	})
@@ -289,6 +285,12 @@ func (r *Remote) readAll(ctx context.Context) error {
 	if st.meta.root == "" {
 		return remote.E("read the tree", "", remote.Integrity, errors.New("it has no root"))
 	}
+	defer st.clear()
+	if f := st.first; f != nil && f.tooWide() {
+		if err := st.spill(); err != nil {
+			return err
+		}
+	}
 	if err := st.flush(); err != nil {
 		return err
 	}
@@ -296,7 +298,6 @@ func (r *Remote) readAll(ctx context.Context) error {
 		return remote.E("open the link", r.o.Link.Handle, remote.Locked, errLinkKey)
 	}
 	st.meta.sn = t.sn
-	defer st.clear()
 	if err := st.adopt(); err != nil {
 		return err
 	}

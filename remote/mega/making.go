@@ -211,11 +211,11 @@ func (t *commit) standing(dir remote.Ino, name string) (*node, error) {
 	if err != nil || d == "" {
 		return nil, err
 	}
-	h, err := t.r.x.get(kstr(keyChild, d, name))
-	if err != nil || h == nil {
+	h, err := t.r.x.child(d, name)
+	if err != nil || h == "" {
 		return nil, err
 	}
-	n, err := t.r.x.node(string(h))
+	n, err := t.r.x.node(h)
 	if err != nil || n == nil || n.folder || !n.readable() {
 		return nil, err
 	}

@@ -52,6 +52,12 @@ func (s *orderSink) Apply(b remote.Batch) error {
 
 // TestTellAll: a first tree of more than one change and one batch is told whole, in the order of a snapshot; of nodes with one name in several changes each has one of its own.
 func TestTellAll(t *testing.T) {
+	t.Run("first tree", func(t *testing.T) { tellAll(t, Options{}) })
+	t.Run("more than memory", func(t *testing.T) { tellAll(t, Options{Memory: 16 << 10}) })
+	t.Run("a folder of more than memory", func(t *testing.T) { tellAll(t, Options{Memory: 600 << 10}) })
+}
+
+func tellAll(t *testing.T, o Options) {
 	e := newEvil(t)
 	const dirs, files, twins = 20, 500, 3
 	var nodes []map[string]any
@@ -82,7 +88,7 @@ func TestTellAll(t *testing.T) {
 		add(fmt.Sprintf("t%03d%04d", i, i), "d0000000", "file 0", true)
 	}
 	e.tree(nodes...)
-	r := e.open(Options{StateDir: t.TempDir()})
+	r := e.open(o)
 	s := &orderSink{t: t, links: map[remote.Ino]string{}}
 	pos, err := r.Load(t.Context(), remote.Position{}, s)
 	if err != nil || pos != s.end || pos == (remote.Position{}) {
@@ -90,5 +96,66 @@ func TestTellAll(t *testing.T) {
 	}
 	if want := dirs*(files+1) + twins; s.nodes != want+1 || len(s.links) != want {
 		t.Errorf("%d inodes and %d names of %d", s.nodes, len(s.links), want)
+	}
+}
+
+// TestFirstTreeCutShort: an index whose first tree was not written to the end begins anew.
+func TestFirstTreeCutShort(t *testing.T) {
+	e := newEvil(t)
+	dir := t.TempDir()
+	e.tree(fileNode("aaaaaaaa", evilRoot, "a", megacrypt.NewFileKey(), 1))
+	r := e.open(Options{StateDir: dir})
+	if l := e.load(r).list(); len(l) != 1 {
+		t.Fatal(l)
+	}
+	life := r.x.meta.life
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := mark(IndexDir(dir), true); err != nil {
+		t.Fatal(err)
+	}
+	e.tree(fileNode("bbbbbbbb", evilRoot, "b", megacrypt.NewFileKey(), 1))
+	r = e.open(Options{StateDir: dir})
+	if r.x.meta.root != "" || r.x.meta.life == life {
+		t.Error("what is known goes on")
+	}
+	if l := e.load(r).list(); len(l) != 1 || l[0] != "b" {
+		t.Error(l)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	life = r.x.meta.life
+	r = e.open(Options{StateDir: dir})
+	if r.x.meta.life != life || r.x.meta.sn != evilSN {
+		t.Error("what is known does not last")
+	}
+}
+
+// TestInodeOfAnother: an index in which a change was cut short between a node and the inode that it takes over knows neither of the two wrongly, and the next reading clears that.
+func TestInodeOfAnother(t *testing.T) {
+	e := newEvil(t)
+	e.tree(fileNode("aaaaaaaa", evilRoot, "a", megacrypt.NewFileKey(), 1))
+	r := e.open(Options{})
+	ino := e.load(r).names["1/a"]
+	w := newWrite()
+	w.put(kstr(keyNode, "bbbbbbbb"), inoValue(ino))
+	w.del(kstr(keyNode, "aaaaaaaa"))
+	m := r.x.meta
+	m.sn = ""
+	if err := r.x.commit(w, m); err != nil {
+		t.Fatal(err)
+	}
+	e.tree(fileNode("bbbbbbbb", evilRoot, "b", megacrypt.NewFileKey(), 1))
+	if n, err := r.x.node("bbbbbbbb"); n != nil || err != nil {
+		t.Fatal(n, err)
+	}
+	s := e.load(r)
+	if len(s.list()) == 0 || s.names["1/b"] == ino || s.names["1/b"] == 0 {
+		t.Error(s.names)
+	}
+	if n, err := r.x.nodeOf(ino); n != nil || err != nil {
+		t.Error(n, err)
 	}
 }

@@ -18,8 +18,7 @@ func (s *naming) holder(parent, name string) (string, error) {
 	if h, ok := s.to[[2]string{parent, name}]; ok {
 		return h, nil
 	}
-	b, err := s.c.r.x.get(kstr(keyChild, parent, name))
-	return string(b), err
+	return s.c.r.x.child(parent, name)
 }
 
 func (s *naming) free(old *node) {

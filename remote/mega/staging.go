@@ -1,6 +1,7 @@
 package mega
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 
@@ -18,6 +19,7 @@ type staging struct {
 	batch  *badger.WriteBatch
 	count  int
 	hidden int
+	first  *firstTree // takes the nodes instead, when nothing is known yet
 }
 
 // clear removes what is there of an earlier reading.
@@ -25,6 +27,10 @@ func (s *staging) clear() error {
 	if s.batch != nil {
 		s.batch.Cancel()
 		s.batch = nil
+	}
+	if s.first != nil {
+		s.first.close()
+		s.first = nil
 	}
 	s.meta.root, s.meta.rubbish, s.count = "", "", 0
 	if err := s.r.x.db.DropPrefix([]byte{keyRaw}, []byte{keyRawSon}); err != nil {
@@ -39,6 +45,50 @@ func (s *staging) put(key, v []byte) error {
 	}
 	if err := s.batch.Set(key, v); err != nil {
 		return remote.E("write the account's index", "", remote.IO, err)
+	}
+	return nil
+}
+
+// stage takes a node that may hang in the tree.
+func (s *staging) stage(n *node, wrapped string) error {
+	if s.first != nil {
+		if err := s.first.add(n); err != nil || !s.first.full() {
+			return err
+		}
+		return s.spill()
+	}
+	if err := s.put(kstr(keyRaw, n.handle), encodeRaw(n, wrapped)); err != nil {
+		return err
+	}
+	return s.put(kstr(keyRawSon, n.parent, n.handle), nil)
+}
+
+// stageRoot takes the root.
+func (s *staging) stageRoot(n *node) error {
+	if s.first != nil {
+		s.first.root = n
+		return nil
+	}
+	return s.put(kstr(keyRaw, n.handle), encodeRaw(n, ""))
+}
+
+// spill goes on without a firstTree.
+func (s *staging) spill() error {
+	f := s.first
+	s.first = nil
+	defer f.close()
+	if f.root != nil {
+		if err := s.stageRoot(f.root); err != nil {
+			return err
+		}
+	}
+	for n, err := range f.each() {
+		if err == nil {
+			err = s.stage(n, "")
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -71,7 +121,7 @@ func (s *staging) node(j *jsonNode) error {
 			return nil
 		}
 		n.ino, n.parent = remote.Root, ""
-		return s.put(kstr(keyRaw, j.H), encodeRaw(n, ""))
+		return s.stageRoot(n)
 	}
 	switch *j.T {
 	case typeRoot:
@@ -81,7 +131,7 @@ func (s *staging) node(j *jsonNode) error {
 		}
 		s.meta.root = j.H
 		n := &node{handle: j.H, folder: true, ino: remote.Root}
-		return s.put(kstr(keyRaw, j.H), encodeRaw(n, ""))
+		return s.stageRoot(n)
 	case typeRubbish:
 		if s.meta.rubbish == "" && megacrypt.ValidHandle(j.H) {
 			s.meta.rubbish = j.H
@@ -95,10 +145,7 @@ func (s *staging) node(j *jsonNode) error {
 		s.hidden++
 		return nil
 	}
-	if err := s.put(kstr(keyRaw, n.handle), encodeRaw(n, s.r.ownPart(j.K))); err != nil {
-		return err
-	}
-	return s.put(kstr(keyRawSon, n.parent, n.handle), nil)
+	return s.stage(n, s.r.ownPart(j.K))
 }
 
 // raw returns a node that was read, and its wrapped key.
@@ -119,14 +166,20 @@ func (s *staging) adopt() error {
 	}
 	m := r.x.meta
 	m.root, m.rubbish = s.meta.root, s.meta.rubbish
+	if s.first != nil {
+		m.seq++
+		m.batch = m.seq + 1
+		m.sn = s.meta.sn
+		return s.first.fill(m)
+	}
 	root, _, err := s.raw(m.root)
 	if err != nil || root == nil {
 		return cmp.Or(err, error(errIndex))
 	}
 	w := newWrite()
 	root.want, root.shown = "", ""
-	w.put(kstr(keyNode, root.handle), root.encode())
-	w.put(kino(remote.Root), []byte(root.handle))
+	w.put(kstr(keyNode, root.handle), inoValue(remote.Root))
+	w.put(kino(remote.Root), encodeInodeNode(root))
 	if !known {
 		m.seq++ // the position of the first tree
 		m.batch = m.seq + 1
@@ -250,6 +303,21 @@ func (s *staging) lose(c *change) error {
 		} else if n != nil {
 			c.nodes[h] = nil
 		}
+	}
+	// What a change left that was cut short.
+	err = s.r.x.scan([]byte{keyIno}, func(key, v []byte) error {
+		n, err := decodeInodeNode(v)
+		if err != nil {
+			return err
+		}
+		if b, err := s.r.x.get(kstr(keyNode, n.handle)); err != nil || bytes.Equal(b, key) {
+			return err
+		}
+		c.w.del(append([]byte{keyIno}, key...))
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	// What is listed but hangs below something that went.
 	err = s.r.x.scan([]byte{keyNode}, func(key, _ []byte) error {

@@ -159,12 +159,12 @@ func (c *change) write(olds map[string]*node) {
 			}
 			continue
 		}
-		c.w.put(kstr(keyNode, h), n.encode())
-		c.w.put(kino(n.ino), []byte(h))
+		c.w.put(kstr(keyNode, h), inoValue(n.ino))
+		c.w.put(kino(n.ino), encodeInodeNode(n))
 		if h == c.meta.root {
 			continue
 		}
-		c.w.put(kstr(keyChild, n.parent, n.shown), []byte(h))
+		c.w.put(kstr(keyChild, n.parent, n.shown), encodeChild(n))
 		if n.shown != n.want {
 			c.w.put(kstr(keyTwin, n.parent, n.want, "\x00", h), nil)
 		}

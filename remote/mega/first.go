@@ -1,0 +1,370 @@
+package mega
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"iter"
+	"os"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/ristretto/v2/z"
+
+	"megafs/crypto/megacrypt"
+	"megafs/remote"
+)
+
+// firstTree takes the first tree of an index that has nothing yet. Handles are random, and looking up each of many in the index costs more than all else; so nodes go
+// to a spool as they come, while memory has only what hangs where, 24 bytes a node. From that it is found what hangs in the tree, and the index is written in one go, in the
+// order of its keys.
+type firstTree struct {
+	r     *Remote
+	spool *spool
+	root  *node
+	limit int64
+	list  []firstNode
+}
+
+// firstNode is a node on its way. Handles are numbers that are in the order of their texts.
+type firstNode struct {
+	handle uint64 // and flags
+	parent uint64
+	at     int64 // in the spool; then the inode's counter
+}
+
+const (
+	firstFolder = 1 << 63
+	firstFound  = 1 << 62 // it hangs in the tree
+	firstHandle = 1<<48 - 1
+)
+
+// firstKid is how many bytes a node takes while its folder is written.
+const firstKid = 160
+
+// handleDigits are the digits of handles in the order of their bytes.
+const handleDigits = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
+
+var handleRank = func() (t [256]byte) {
+	for i := range len(handleDigits) {
+		t[handleDigits[i]] = byte(i)
+	}
+	return t
+}()
+
+// packHandle makes a number of a valid handle.
+func packHandle(h string) (n uint64) {
+	for i := range len(h) {
+		n = n<<6 | uint64(handleRank[h[i]])
+	}
+	return n
+}
+
+func unpackHandle(n uint64) string {
+	var b [megacrypt.NodeHandleLen]byte
+	for i := len(b) - 1; i >= 0; i-- {
+		b[i] = handleDigits[n&63]
+		n >>= 6
+	}
+	return string(b[:])
+}
+
+func (n firstNode) id() uint64 { return n.handle & firstHandle }
+
+// newFirst returns nil when the index has something.
+func newFirst(r *Remote) (*firstTree, error) {
+	if r.x.dir == "" || r.x.meta.root != "" {
+		return nil, nil
+	}
+	some := errors.New("some")
+	switch err := r.x.scan(nil, func(_, _ []byte) error { return some }); {
+	case err == some:
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	s, err := newSpool(r.x.dir)
+	if err != nil {
+		return nil, err
+	}
+	return &firstTree{r: r, spool: s, limit: r.o.Memory}, nil
+}
+
+func (f *firstTree) close() { f.spool.close() }
+
+// add takes a node.
+func (f *firstTree) add(n *node) error {
+	at, err := f.spool.write(encodeRaw(n, ""))
+	if err != nil {
+		return err
+	}
+	x := firstNode{packHandle(n.handle), packHandle(n.parent), at}
+	if n.folder {
+		x.handle |= firstFolder
+	}
+	if len(f.list) == cap(f.list) {
+		f.list = slices.Grow(f.list, max(4096, len(f.list)/4))
+	}
+	f.list = append(f.list, x)
+	return nil
+}
+
+func (f *firstTree) full() bool { return int64(len(f.list))*24*2 > f.limit }
+
+func (f *firstTree) read(x firstNode) (*node, error) {
+	b, err := f.spool.read(x.at)
+	if err != nil {
+		return nil, err
+	}
+	n, _, err := decodeRaw(unpackHandle(x.id()), b)
+	return n, err
+}
+
+// each yields the nodes.
+func (f *firstTree) each() iter.Seq2[*node, error] {
+	return func(yield func(*node, error) bool) {
+		for _, x := range f.list {
+			if n, err := f.read(x); !yield(n, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// arrange leaves what hangs in the tree: of nodes with one handle the last, of those what is reached from the root. They are in the order of their
+// parents then. It reports the most nodes in one folder.
+func (f *firstTree) arrange() (widest int) {
+	slices.SortFunc(f.list, func(a, b firstNode) int { return cmp.Or(cmp.Compare(a.id(), b.id()), cmp.Compare(b.at, a.at)) })
+	f.list = slices.CompactFunc(f.list, func(a, b firstNode) bool { return a.id() == b.id() })
+	slices.SortFunc(f.list, func(a, b firstNode) int { return cmp.Or(cmp.Compare(a.parent, b.parent), cmp.Compare(a.at, b.at)) })
+	type folder struct {
+		handle uint64
+		depth  int
+	}
+	root := packHandle(f.root.handle)
+	for rest := []folder{{root, 0}}; len(rest) > 0; {
+		d := rest[len(rest)-1]
+		rest = rest[:len(rest)-1]
+		i, _ := slices.BinarySearchFunc(f.list, d.handle, func(x firstNode, h uint64) int { return cmp.Compare(x.parent, h) })
+		from := i
+		for ; i < len(f.list) && f.list[i].parent == d.handle; i++ {
+			x := &f.list[i]
+			if x.id() == root {
+				continue
+			}
+			x.handle |= firstFound
+			if x.handle&firstFolder != 0 && d.depth < maxWalk {
+				rest = append(rest, folder{x.id(), d.depth + 1})
+			}
+		}
+		widest = max(widest, i-from)
+	}
+	f.list = slices.DeleteFunc(f.list, func(x firstNode) bool { return x.handle&firstFound == 0 })
+	return widest
+}
+
+// tooWide reports, after all nodes came, whether a folder has more than fits into memory.
+func (f *firstTree) tooWide() bool {
+	return int64(f.arrange())*firstKid+int64(len(f.list))*24 > f.limit
+}
+
+// fill writes the index. Its meta record is written with the rest; a mark in the index's folder stands until all is there.
+func (f *firstTree) fill(m meta) (err error) {
+	x := f.r.x
+	failed := func(err error) error { return remote.E("write the account's index", "", remote.IO, err) }
+	if err := mark(x.dir, true); err != nil {
+		return failed(err)
+	}
+	w := &firstWriter{f: f, sw: x.db.NewStreamWriter(), buf: z.NewBuffer(2*firstBuffer, "tree")}
+	defer w.buf.Release()
+	m.foreign += uint64(len(f.list))
+	if err = w.sw.Prepare(); err == nil {
+		err = w.write(m)
+	}
+	if err == nil {
+		err = w.sw.Flush()
+	}
+	if err != nil {
+		w.sw.Cancel()
+		if x.db.DropAll() == nil { // or the mark tells
+			mark(x.dir, false)
+		}
+		return failed(err)
+	}
+	x.meta = m
+	if err := mark(x.dir, false); err != nil {
+		return failed(err)
+	}
+	return nil
+}
+
+// mark makes or removes the file in the index's folder that tells that it is being filled, durably.
+func mark(dir string, there bool) error {
+	var err error
+	if there {
+		err = os.WriteFile(fillMark(dir), nil, 0o600)
+	} else if err = os.Remove(fillMark(dir)); errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// firstWriter writes the index in streams, each in the order of its keys.
+type firstWriter struct {
+	f   *firstTree
+	sw  *badger.StreamWriter
+	buf *z.Buffer
+}
+
+const firstBuffer = 1 << 20
+
+func (w *firstWriter) put(key, value []byte) error {
+	badger.KVToBuffer(&pb.KV{Key: key, Value: value, Version: 1, StreamId: uint32(key[0])}, w.buf)
+	if w.buf.LenNoPadding() < firstBuffer {
+		return nil
+	}
+	return w.send()
+}
+
+func (w *firstWriter) send() error {
+	err := w.sw.Write(w.buf)
+	w.buf.Reset()
+	return err
+}
+
+// kid is a node while its folder is written.
+type kid struct {
+	i     int
+	born  int64
+	want  string
+	shown string
+}
+
+func (w *firstWriter) write(m meta) error {
+	f := w.f
+	root := *f.root
+	root.want, root.shown = "", ""
+	if err := w.put(kino(remote.Root), encodeInodeNode(&root)); err != nil {
+		return err
+	}
+	for from := 0; from < len(f.list); {
+		to := from + 1
+		for to < len(f.list) && f.list[to].parent == f.list[from].parent {
+			to++
+		}
+		if err := w.folder(from, to); err != nil {
+			return err
+		}
+		from = to
+	}
+	for _, kind := range []byte{keyIno, keyChild, keyTwin} {
+		badger.KVToBuffer(&pb.KV{StreamId: uint32(kind), StreamDone: true}, w.buf)
+	}
+	// Handles last, in their order.
+	for i := range f.list {
+		f.list[i].at = int64(i)
+	}
+	f.list = append(f.list, firstNode{handle: packHandle(root.handle), at: -1})
+	slices.SortFunc(f.list, func(a, b firstNode) int { return cmp.Compare(a.id(), b.id()) })
+	for _, x := range f.list {
+		ino := remote.Root
+		if x.at >= 0 {
+			ino = firstIno(int(x.at))
+		}
+		if err := w.put(kstr(keyNode, unpackHandle(x.id())), inoValue(ino)); err != nil {
+			return err
+		}
+	}
+	if err := w.put([]byte{keyMeta}, m.encode()); err != nil {
+		return err
+	}
+	return w.send()
+}
+
+func firstIno(i int) remote.Ino {
+	return remote.Ino(foreignDevice<<remote.InoBits | (uint64(i) + 1))
+}
+
+// folder writes the nodes of one folder.
+func (w *firstWriter) folder(from, to int) error {
+	f := w.f
+	kids := make([]kid, 0, to-from)
+	for i := from; i < to; i++ {
+		n, err := f.read(f.list[i])
+		if err != nil {
+			return err
+		}
+		a, _, want := n.attr(f.r.o.Owner)
+		kids = append(kids, kid{i: i, born: int64(a.Btime), want: want})
+	}
+	f.names(kids)
+	for j := range kids {
+		k := &kids[j]
+		n, err := f.read(f.list[k.i])
+		if err != nil {
+			return err
+		}
+		n.ino, n.born, n.want, n.shown = firstIno(k.i), k.born, k.want, k.shown
+		if err := w.put(kino(n.ino), encodeInodeNode(n)); err != nil {
+			return err
+		}
+	}
+	parent := unpackHandle(f.list[from].parent)
+	named := func(k *kid) *node {
+		return &node{handle: unpackHandle(f.list[k.i].id()), ino: firstIno(k.i)}
+	}
+	slices.SortFunc(kids, func(a, b kid) int { return cmp.Compare(a.shown, b.shown) })
+	for i := range kids {
+		if err := w.put(kstr(keyChild, parent, kids[i].shown), encodeChild(named(&kids[i]))); err != nil {
+			return err
+		}
+	}
+	var twins [][]byte
+	for i := range kids {
+		if k := &kids[i]; k.shown != k.want {
+			twins = append(twins, kstr(keyTwin, parent, k.want, "\x00", named(k).handle))
+		}
+	}
+	slices.SortFunc(twins, bytes.Compare)
+	for _, key := range twins {
+		if err := w.put(key, []byte{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// names gives a folder's nodes their names, the oldest first, as naming does; and leaves them in the order in which they are in the list.
+func (f *firstTree) names(kids []kid) {
+	slices.SortFunc(kids, func(a, b kid) int {
+		return cmp.Or(cmp.Compare(a.born, b.born), cmp.Compare(f.list[a.i].id(), f.list[b.i].id()))
+	})
+	type birth struct {
+		want string
+		born int64
+	}
+	taken := make(map[string]bool, len(kids))
+	tried := map[birth]int{} // what those before had to try
+	for i := range kids {
+		k := &kids[i]
+		k.shown = k.want
+		if taken[k.shown] {
+			b := birth{k.want, k.born}
+			for taken[k.shown] {
+				tried[b]++
+				k.shown = twin(k.want, k.born, tried[b])
+			}
+		}
+		taken[k.shown] = true
+	}
+	slices.SortFunc(kids, func(a, b kid) int { return cmp.Compare(a.i, b.i) })
+}
