@@ -104,6 +104,7 @@ func openIndex(dir string, key [32]byte, memory int64) (*index, error) {
 		WithBaseTableSize(4 << 20).WithNumCompactors(2).WithValueThreshold(1 << 20).
 		WithBlockCacheSize(memory / 2).WithIndexCacheSize(max(memory, 4<<20)).
 		WithValueLogFileSize(16 << 20).WithMetricsEnabled(false)
+	o.TableSizeMultiplier = 1 // a table of the last level is in memory, twice, for each stream of a first tree
 	if dir != "" {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, remote.E("make the account's index", dir, remote.IO, err)
