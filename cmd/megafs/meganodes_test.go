@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -185,8 +184,27 @@ func TestMegaNodes(t *testing.T) {
 			var out, errs bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &out, &errs
 			begun := time.Now()
-			err := cmd.Run()
-			rss := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
+			err := cmd.Start()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Wait() }()
+			// What the kernel says at the end is not less than what this process had when it began that one.
+			rss := int64(0)
+			for going := true; going; {
+				select {
+				case err = <-ended:
+					going = false
+				case <-time.After(20 * time.Millisecond):
+					b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+					if _, l, ok := strings.Cut(string(b), "VmHWM:"); ok {
+						var kib int64
+						fmt.Sscan(l, &kib)
+						rss = max(rss, kib)
+					}
+				}
+			}
 			t.Logf("%s %s: %v, peak RSS %d MiB, %d lines; %v %.300s", filepath.Base(name), args[0], time.Since(begun).Round(time.Millisecond), rss>>10, bytes.Count(out.Bytes(), []byte("\n")), err, errs.Bytes())
 		}
 		t.Logf("%s files", files)
