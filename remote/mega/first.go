@@ -187,15 +187,16 @@ func (f *firstTree) fill(m meta) (err error) {
 	}
 	if err != nil {
 		w.sw.Cancel()
+	} else {
+		err = mark(x.dir, false) // as long as it stands, all would be begun anew, and nothing may be built on what is there
+	}
+	if err != nil {
 		if x.db.DropAll() == nil { // or the mark tells
 			mark(x.dir, false)
 		}
 		return failed(err)
 	}
 	x.meta = m
-	if err := mark(x.dir, false); err != nil {
-		return failed(err)
-	}
 	return nil
 }
 

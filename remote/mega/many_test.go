@@ -2,6 +2,8 @@ package mega
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"megafs/crypto/megacrypt"
@@ -157,5 +159,31 @@ func TestInodeOfAnother(t *testing.T) {
 	}
 	if n, err := r.x.nodeOf(ino); n != nil || err != nil {
 		t.Error(n, err)
+	}
+}
+
+// TestFirstTreeUnmarked: an index that can not be marked is not filled, and is filled later.
+func TestFirstTreeUnmarked(t *testing.T) {
+	e := newEvil(t)
+	e.tree(fileNode("aaaaaaaa", evilRoot, "a", megacrypt.NewFileKey(), 1))
+	r := e.open(Options{})
+	f, err := newFirst(r)
+	if err != nil || f == nil {
+		t.Fatal(f, err)
+	}
+	defer f.close()
+	f.root = &node{handle: evilRoot, folder: true, ino: remote.Root}
+	// A mark that is a folder can not be written.
+	if err := os.MkdirAll(filepath.Join(fillMark(r.x.dir), "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.fill(r.x.meta); err == nil || r.x.meta.root != "" {
+		t.Error(err)
+	}
+	if err := os.RemoveAll(fillMark(r.x.dir)); err != nil {
+		t.Fatal(err)
+	}
+	if l := e.load(r).list(); len(l) != 1 {
+		t.Error(l)
 	}
 }
