@@ -187,3 +187,15 @@ func TestFirstTreeUnmarked(t *testing.T) {
 		t.Error(l)
 	}
 }
+
+// TestPackHandle: numbers of handles are in the order of their texts, and lead back to them.
+func TestPackHandle(t *testing.T) {
+	last, text := uint64(0), ""
+	for _, h := range []string{"--------", "-------0", "-0zzzzzz", "09AZ_az-", "AAAAAAAA", "AAAA_AAA", "AAAAaAAA", "_zzzzzzz", "a-------", "zzzzzzzz"} {
+		n := packHandle(h)
+		if unpackHandle(n) != h || !megacrypt.ValidHandle(h) || text != "" && (h > text) != (n > last) || n > firstHandle {
+			t.Errorf("%q: %x %q", h, n, unpackHandle(n))
+		}
+		last, text = n, h
+	}
+}
