@@ -14,7 +14,7 @@ import (
 // link's own handle, and it is asked for once each time it is opened.
 
 const (
-	linkRoot = "(link)" // handle of the folder, which no node has
+	linkRoot = "(linked)" // handle of the folder, which no node has, as long as one
 	linkSN   = "AAAAAAAAAAA"
 )
 

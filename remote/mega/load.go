@@ -294,7 +294,7 @@ func (r *Remote) readAll(ctx context.Context) error {
 	if err := st.flush(); err != nil {
 		return err
 	}
-	if root, _, err := st.raw(st.meta.root); err == nil && root != nil && !root.readable() && r.linked() && r.x.meta.root == "" {
+	if root, err := st.rootNode(); err == nil && root != nil && !root.readable() && r.linked() && r.x.meta.root == "" {
 		return remote.E("open the link", r.o.Link.Handle, remote.Locked, errLinkKey)
 	}
 	st.meta.sn = t.sn

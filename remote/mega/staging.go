@@ -157,6 +157,15 @@ func (s *staging) raw(handle string) (*node, string, error) {
 	return decodeRaw(handle, b)
 }
 
+// rootNode returns the root that was read.
+func (s *staging) rootNode() (*node, error) {
+	if s.first != nil {
+		return s.first.root, nil
+	}
+	n, _, err := s.raw(s.meta.root)
+	return n, err
+}
+
 // adopt makes what hangs in the tree the index's tree, in changes of bounded size.
 func (s *staging) adopt() error {
 	r := s.r
