@@ -5,6 +5,7 @@ import (
 	"sort"
 
 	"megafs/remote"
+	"megafs/remote/spool"
 	"megafs/remote/wire"
 )
 
@@ -12,7 +13,7 @@ import (
 // everything once, nearly in the order of the keys. Only what an inode's record says of its names is told after all inodes. So the snapshot goes to a spool first, while its names
 // are counted in memory, 5 bytes an inode. What is not in a snapshot's order, or needs more memory than there is, is applied one by one.
 type fill struct {
-	spool *spool
+	spool *spool.Spool
 	limit int64 // bytes of memory for all that follows
 	runs  []inoRun
 	n     uint32            // inodes so far
@@ -57,14 +58,14 @@ type inoRun struct {
 var errNotFilled = errors.New("not in a snapshot's order, or too much")
 
 func newFill(dir string, limit int64) (*fill, error) {
-	s, err := newSpool(dir)
+	s, err := spool.New(dir)
 	if err != nil {
 		return nil, err
 	}
 	return &fill{spool: s, limit: limit, links: map[uint32]uint32{}, subs: map[uint32]uint32{}}, nil
 }
 
-func (f *fill) close() { f.spool.close() }
+func (f *fill) close() { f.spool.Close() }
 
 // memory is about how many bytes the fill takes.
 func (f *fill) memory() int64 {
@@ -83,7 +84,8 @@ func (f *fill) add(ops []remote.Op) error {
 	if f.memory() > f.limit {
 		return errNotFilled
 	}
-	return f.spool.write(f.block)
+	_, err := f.spool.Write(f.block)
+	return err
 }
 
 // take counts an Op, and reports whether it was in order.

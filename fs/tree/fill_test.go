@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -214,40 +213,5 @@ func TestFillOnlyUnused(t *testing.T) {
 	tell(t, x, ops, 100)
 	if x.base.filled || x.fill != nil || dump(t, x) != want {
 		t.Fatal("filled while in use")
-	}
-}
-
-// TestSpool: blocks come out as they went in, again and again, and the file has nothing of them in the clear, nor a name.
-func TestSpool(t *testing.T) {
-	dir := t.TempDir()
-	s, err := newSpool(dir)
-	must(t, err)
-	defer s.close()
-	const word = "canary-in-the-coal-mine"
-	for i := range 1000 {
-		must(t, s.write([]byte(strings.Repeat(word, i))))
-	}
-	for range 2 {
-		i := 0
-		must(t, s.each(func(b []byte) error {
-			if string(b) != strings.Repeat(word, i) {
-				t.Fatal(i)
-			}
-			i++
-			return nil
-		}))
-		if i != 1000 {
-			t.Fatal(i)
-		}
-	}
-	raw := make([]byte, 1<<20)
-	if _, err := s.f.ReadAt(raw, 0); err != nil || strings.Contains(string(raw), "canary") {
-		t.Fatal("in the clear", err)
-	}
-	if left, _ := os.ReadDir(dir); len(left) > 0 {
-		t.Fatal(left)
-	}
-	if err := s.each(func([]byte) error { return errStop }); !errors.Is(err, errStop) {
-		t.Fatal(err)
 	}
 }

@@ -37,7 +37,7 @@ func (t *Tree) gather(b remote.Batch) (bool, error) {
 	// One by one then, from the start.
 	t.fill = nil
 	defer f.close()
-	return false, f.spool.each(func(block []byte) error {
+	return false, f.spool.Each(func(block []byte) error {
 		var ops []remote.Op
 		for rest := slices.Clone(block); len(rest) > 0; { // what is decoded may refer to it
 			op, after, err := wire.DecodeOp(rest)
@@ -143,7 +143,7 @@ func (w *filler) send() error {
 }
 
 func (w *filler) write(pos remote.Position) error {
-	err := w.f.spool.each(func(block []byte) error { return wire.EachOp(block, w.op) })
+	err := w.f.spool.Each(func(block []byte) error { return wire.EachOp(block, w.op) })
 	if err == nil {
 		err = w.endInode()
 	}

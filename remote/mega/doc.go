@@ -56,5 +56,5 @@
 //
 // Content, and nothing else, goes and comes at Options.Pace. The time of a request stands still while that is waited for (allowance).
 //
-// It imports remote, remote/wire and crypto/megacrypt.
+// It imports remote, remote/wire, remote/spool and crypto/megacrypt.
 package mega

@@ -14,6 +14,7 @@ import (
 
 	"megafs/crypto/megacrypt"
 	"megafs/remote"
+	"megafs/remote/spool"
 )
 
 // firstTree takes the first tree of an index that has nothing yet. Handles are random, and looking up each of many in the index costs more than all else; so nodes go
@@ -21,7 +22,7 @@ import (
 // order of its keys.
 type firstTree struct {
 	r     *Remote
-	spool *spool
+	spool *spool.Spool
 	root  *node
 	limit int64
 	list  []firstNode
@@ -84,18 +85,18 @@ func newFirst(r *Remote) (*firstTree, error) {
 	case err != nil:
 		return nil, err
 	}
-	s, err := newSpool(r.x.dir)
+	s, err := spool.New(r.x.dir)
 	if err != nil {
 		return nil, err
 	}
 	return &firstTree{r: r, spool: s, limit: r.o.Memory}, nil
 }
 
-func (f *firstTree) close() { f.spool.close() }
+func (f *firstTree) close() { f.spool.Close() }
 
 // add takes a node.
 func (f *firstTree) add(n *node) error {
-	at, err := f.spool.write(encodeRaw(n, ""))
+	at, err := f.spool.Write(encodeRaw(n, ""))
 	if err != nil {
 		return err
 	}
@@ -113,7 +114,7 @@ func (f *firstTree) add(n *node) error {
 func (f *firstTree) full() bool { return int64(len(f.list))*24*2 > f.limit }
 
 func (f *firstTree) read(x firstNode) (*node, error) {
-	b, err := f.spool.read(x.at)
+	b, err := f.spool.Read(x.at)
 	if err != nil {
 		return nil, err
 	}
