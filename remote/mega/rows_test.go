@@ -3,13 +3,12 @@ package mega
 import (
 	_ "embed"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"megafs/remote/remotetest"
 )
 
 // What a hostile server of an account can do, or one on the line to it, and the tests that do it. Paths are those of packages; those of fs/volume run over a
@@ -58,23 +57,7 @@ var rows string
 
 // TestEveryRowHasTests holds the table above against the tests that there are: each row has some, and one of them has the row's number in its name or its text.
 func TestEveryRowHasTests(t *testing.T) {
-	const root = "../.."
-	tests := map[string]string{} // name and text
-	function := regexp.MustCompile(`(?ms)^func (Test\w+)\(.*?^}`)
-	err := filepath.WalkDir(root, func(p string, e fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(p, "_test.go") {
-			return err
-		}
-		src, err := os.ReadFile(p)
-		dir, _ := filepath.Rel(root, filepath.Dir(p))
-		for _, m := range function.FindAllSubmatch(src, -1) {
-			tests[filepath.ToSlash(dir)+"."+string(m[1])] = string(m[0])
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	tests := remotetest.Tests(t, "../..")
 	var listed, required []string
 	for n := 1; n <= 37; n++ {
 		required = append(required, fmt.Sprintf("M%02d", n))

@@ -3,13 +3,12 @@ package vault
 import (
 	_ "embed"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"megafs/remote/remotetest"
 )
 
 // What a hostile store, or one who held the keys, can do, and the tests that do it. Paths are those of packages; most tests run over a store in
@@ -95,31 +94,19 @@ var rows string
 
 // TestEveryRowHasTests holds the table above against the tests that there are: each row has some, and a name that no function has is no test.
 func TestEveryRowHasTests(t *testing.T) {
-	const root = "../.."
-	have, inName := map[string]bool{}, map[string]bool{}
-	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	tests, inName := remotetest.Tests(t, "../.."), map[string]bool{}
 	row := regexp.MustCompile(`V(\d\d)(?:ToV(\d\d))?`)
-	must(t, filepath.WalkDir(root, func(p string, e fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(p, "_test.go") {
-			return err
-		}
-		src, err := os.ReadFile(p)
-		dir, _ := filepath.Rel(root, filepath.Dir(p))
-		for _, m := range function.FindAllSubmatch(src, -1) {
-			have[filepath.ToSlash(dir)+"."+string(m[1])] = true
-			for _, r := range row.FindAllStringSubmatch(string(m[1]), -1) {
-				for n := r[1]; n <= max(r[1], r[2]); n = next(n) {
-					inName["V"+n] = true
-				}
+	for test := range tests {
+		_, name, _ := strings.Cut(test, ".")
+		for _, r := range row.FindAllStringSubmatch(name, -1) {
+			for n := r[1]; n <= max(r[1], r[2]); n = next(n) {
+				inName["V"+n] = true
 			}
 		}
-		return err
-	}))
+	}
 	var required []string
-	for _, r := range [][2]int{{1, 72}} {
-		for n := r[0]; n <= r[1]; n++ {
-			required = append(required, fmt.Sprintf("V%02d", n))
-		}
+	for n := 1; n <= 72; n++ {
+		required = append(required, fmt.Sprintf("V%02d", n))
 	}
 	var listed []string
 	for _, m := range regexp.MustCompile(`(?m)^//\t(V\d\d) .*?((?: \S+\.Test\w+)+)$`).FindAllStringSubmatch(rows, -1) {
@@ -128,7 +115,7 @@ func TestEveryRowHasTests(t *testing.T) {
 			if name, ok := strings.CutPrefix(test, "vault."); ok {
 				test = "remote/vault." + name
 			}
-			if !have[test] {
+			if _, ok := tests[test]; !ok {
 				t.Errorf("%s: there is no %s", m[1], test)
 			}
 		}
