@@ -353,8 +353,13 @@ func (m *merger) same(ino remote.Ino) bool {
 	return m.o.Same != nil && m.o.Same(ino, m.live.inodes[ino].stamp())
 }
 
-// tell states the names as Ops. What was removed by the batch and is kept gets all of its names anew.
+// tell states the names as Ops. What was removed by the batch and is kept gets all of its names anew. A name comes with the attributes of what it leads to when the remote
+// does not have that: the record that made it may be gone from the journal before the name is sent.
 func (m *merger) tell() {
+	stated := map[remote.Ino]bool{}
+	for _, op := range m.out.Ops {
+		stated[op.Ino] = stated[op.Ino] || op.Kind == remote.OpNode
+	}
 	for _, k := range sortedNames(m.spots) {
 		s := m.spots[k]
 		before := s.theirs
@@ -364,9 +369,13 @@ func (m *merger) tell() {
 		switch {
 		case s.now == before && !m.revived[s.now]:
 		case s.now == 0:
-			m.out.Ops = append(m.out.Ops, remote.Op{Kind: remote.OpUnlink, Parent: k.parent, Name: k.name, Ino: before})
+			m.op(remote.Op{Kind: remote.OpUnlink, Parent: k.parent, Name: k.name, Ino: before})
 		default:
-			m.out.Ops = append(m.out.Ops, remote.Op{Kind: remote.OpLink, Parent: k.parent, Name: k.name, Ino: s.now})
+			m.op(remote.Op{Kind: remote.OpLink, Parent: k.parent, Name: k.name, Ino: s.now})
+			if n := m.here(s.now); n.Ino != 0 && !stated[s.now] && !m.known(s.now) {
+				m.op(remote.Op{Kind: remote.OpNode, Ino: s.now, Attr: n.Attr})
+				stated[s.now] = true
+			}
 		}
 	}
 	// Inodes before their names, and names before what needs the inodes to have them.

@@ -439,3 +439,59 @@ func TestP2HeldAgain(t *testing.T) {
 	}
 	f.settle()
 }
+
+// TestP2HeldName has a new file kept back, which gets a conflict name since another machine took its own, and then other attributes: the record that made it is superfluous
+// then, and the name must not need it.
+func TestP2HeldName(t *testing.T) {
+	for _, dir := range []bool{false, true} {
+		f := newFleet(t, 1, 2)
+		a, b := f.all[0], f.all[1]
+		b.over = func(o *Options) { o.Settle = time.Nanosecond }
+		b.Volume.Close(ctx)
+		b.start()
+		d := remote.Root
+		if dir {
+			b.do("mkdir f") // what is in it goes into the other machine's
+			d = b.find(d, "f")
+			a.do("mkdir f")
+		}
+		s, err := b.Make(ctx, d, "f", remote.File, 0o755, 0, "", Caller{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Forget(s.Ino, 1)
+		h, err := b.Open(ctx, s.Ino, true, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.WriteAt(ctx, []byte("BBB"), 0, false); err != nil {
+			t.Fatal(err)
+		}
+		if !dir {
+			a.do("write f AAA")
+		}
+		a.drain()
+		b.pull()
+		mode := uint16(0o700)
+		if _, err := b.Setattr(ctx, b.inner(s.Ino), SetAttr{Mode: &mode}); err != nil {
+			t.Fatal(err)
+		}
+		b.sends("write g other")
+		want := b.paths()
+		h.Close()
+		b.over = nil
+		for _, lost := range []bool{false, true} {
+			b.mem.SetAway(true)
+			b.Volume.Close(ctx)
+			b.mem.SetAway(false)
+			if lost {
+				b.cache = t.TempDir()
+			}
+			b.start()
+			if got := b.paths(); got != want || !strings.Contains(got, "=BBB 700") {
+				t.Errorf("tree lost: %v: restarted with %s\nwant %s", lost, got, want)
+			}
+		}
+		f.settle()
+	}
+}

@@ -103,6 +103,11 @@ func TestRowsOverMega(t *testing.T) {
 	d = b.ino(remote.Root, "dir")
 	for i := range 3 {
 		b.read(b.ino(d, fmt.Sprintf("f%03d", i)))
+		for looking := true; looking; time.Sleep(time.Millisecond) { // or the third may come before the second was looked at
+			b.rows.mu.Lock()
+			looking = b.rows.looking
+			b.rows.mu.Unlock()
+		}
 	}
 	for stop := time.Now().Add(20 * time.Second); b.Volume.cache.Stats().Fetches < 3+firstRow; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(stop) {
