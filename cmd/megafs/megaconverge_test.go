@@ -115,7 +115,7 @@ func (x *convergence) here(n int, rng *rand.Rand) {
 		if f.Truncate(0) != nil {
 			return
 		}
-		if _, err := f.WriteAt([]byte(content), 0); err == nil {
+		if _, err := f.WriteAt([]byte(content), 0); err == nil && links(f) > 0 { // or megajs removed it before
 			x.wrote("mount", content)
 		}
 	case 5: // a new file over it, as editors do
@@ -153,13 +153,20 @@ func (x *convergence) goes(p string, do func() error) error {
 	if err := do(); err != nil {
 		return err
 	}
-	var st unix.Stat_t
-	if unix.Fstat(int(f.Fd()), &st) != nil || st.Nlink != 0 {
+	if links(f) != 0 {
 		x.mu.Lock()
 		x.blurred++
 		x.mu.Unlock()
 	}
 	return nil
+}
+
+func links(f *os.File) uint64 {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 1
+	}
+	return uint64(st.Nlink)
 }
 
 type jsNode struct {

@@ -306,9 +306,12 @@ func (m *member) act() {
 	}
 }
 
-// put writes one token.
+// put writes one token, if the file was not removed since it was looked for.
 func (m *member) put(ino remote.Ino, at uint64) {
 	h, err := m.Open(ctx, ino, true, false)
+	if remote.Is(err, remote.NotExist) {
+		return
+	}
 	if err != nil {
 		m.t.Fatal(err)
 	}
