@@ -58,6 +58,7 @@ type merger struct {
 	o                 MergeOptions
 	was, theirs, mine view
 	batch, live       *layer
+	open              func(remote.Ino) bool // somebody here has it open
 	spots             map[nameKey]*spot
 	added, lost       map[remote.Ino]map[nameKey]bool // names that merging gives an inode beyond those of the batch, and takes from it
 	revived           map[remote.Ino]bool             // removed by the batch, and kept
@@ -86,7 +87,7 @@ func (t *Tree) Merge(b remote.Batch, o MergeOptions) (*Merge, error) {
 		return nil, err
 	}
 	m := &merger{
-		o: o, was: view{base: t.base}, theirs: s.view, mine: t.current(), batch: s.top, live: t.live,
+		o: o, was: view{base: t.base}, theirs: s.view, mine: t.current(), batch: s.top, live: t.live, open: t.pinned,
 		spots: map[nameKey]*spot{}, added: map[remote.Ino]map[nameKey]bool{}, lost: map[remote.Ino]map[nameKey]bool{},
 		revived: map[remote.Ino]bool{}, renumbered: map[remote.Ino]remote.Ino{}, strays: map[remote.Ino]Node{}, kids: map[remote.Ino]map[string]bool{},
 		out: &Merge{Pos: b.Pos},

@@ -25,6 +25,8 @@ func (m *merger) inodes() {
 			m.out.Copied = append(m.out.Copied, Copied{Ino: ino, Copy: c})
 		case m.revived[ino]:
 			m.revive(ino, was)
+		case before && there && m.buried(ino):
+			m.out.Rebased = append(m.out.Rebased, Rebased{Ino: ino})
 		case before && there:
 			m.both(ino, was, theirs)
 		case there: // made on both sides, and with the same bytes: theirs is as good
@@ -37,6 +39,13 @@ func (m *merger) inodes() {
 			m.revive(ino, was)
 		}
 	}
+}
+
+// buried reports whether an inode was removed here and comes back. Of what was changed in it before, nothing counts, and its bytes may be gone from here; but
+// who has it open goes on with it.
+func (m *merger) buried(ino remote.Ino) bool {
+	d := m.live.inodes[ino]
+	return d.node != nil && d.node.Links == 0 && m.links(ino) > 0 && !m.open(ino)
 }
 
 func (m *merger) op(o remote.Op) { m.out.Ops = append(m.out.Ops, o) }

@@ -152,6 +152,8 @@ func TestP2Pairs(t *testing.T) {
 		{"removal, attributes", "write f old", "rm f", "chmod f", ""},
 		{"removal, rename", "write f old", "rm f", "mv f g", "g=old"},
 		{"rename, removal", "write f old", "mv f g", "rm f", "g=old"},
+		{"change and removal, rename", "write f old", "cut f; chmod f; rm f", "mv f g", "g=old"},
+		{"rename, change and removal", "write f old", "mv f g", "cut f; chmod f; xattr f user.a; rm f", "g=old"},
 		{"rename, content", "write f old", "mv f g", "write f new", "g=new"},
 		{"content, rename", "write f old", "write f new", "mv f g", "g=new"},
 		{"rename, rename", "write f old", "mv f g", "mv f h", "g=old"},
