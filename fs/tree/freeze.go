@@ -117,7 +117,7 @@ func (t *Tree) Freeze(hold func(n Node, first, last int64) bool) (*Generation, e
 		}
 		was, known, err := t.base.node(ino)
 		if err != nil {
-			t.live = rest.over(f)
+			t.live = rest.over(f, t.pinned)
 			return nil, err
 		}
 		if known && !was.orphan { // the remote has it
@@ -130,7 +130,7 @@ func (t *Tree) Freeze(hold func(n Node, first, last int64) bool) (*Generation, e
 		for _, key := range named[ino] {
 			was, err := t.base.lookup(key.parent, key.name)
 			if err != nil {
-				t.live = rest.over(f)
+				t.live = rest.over(f, t.pinned)
 				return nil, err
 			}
 			if was.ino == 0 {
@@ -180,7 +180,7 @@ func (t *Tree) Freeze(hold func(n Node, first, last int64) bool) (*Generation, e
 	}
 	g, err := t.differences(f)
 	if err != nil {
-		t.live = rest.over(f)
+		t.live = rest.over(f, t.pinned)
 		return nil, err
 	}
 	g.Held = held
@@ -238,7 +238,7 @@ func (t *Tree) Thaw() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.frozen != nil {
-		t.live = t.live.over(t.frozen)
+		t.live = t.live.over(t.frozen, t.pinned)
 		t.frozen = nil
 	}
 }

@@ -145,8 +145,8 @@ func (l *layer) setName(parent remote.Ino, name string, ino remote.Ino, seq uint
 	m[name] = dentry{ino, seq}
 }
 
-// over lays l above below, which takes everything and is returned.
-func (l *layer) over(below *layer) *layer {
+// over lays l above below, which takes everything and is returned. Of an inode without names that nobody has open only that is kept.
+func (l *layer) over(below *layer, open func(remote.Ino) bool) *layer {
 	if below == nil {
 		return l
 	}
@@ -157,7 +157,7 @@ func (l *layer) over(below *layer) *layer {
 			continue
 		}
 		switch {
-		case d.node != nil && d.node.Links == 0:
+		case d.node != nil && d.node.Links == 0 && !open(ino):
 			below.inodes[ino] = d
 			continue
 		case d.node != nil && b.node != nil:

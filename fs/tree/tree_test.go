@@ -242,6 +242,43 @@ func TestNeeded(t *testing.T) {
 	need(noCut)
 }
 
+// TestThawOpen has a file removed while what was written in it is being sent, and that fails: who has it open goes on reading it.
+func TestThawOpen(t *testing.T) {
+	for _, open := range []bool{true, false} {
+		tr := openTree(t, "")
+		defer tr.Close()
+		batches(t, tr, []remote.Op{dirOp(1)}, []remote.Op{fileOp(7, 4), link(1, "x", 7)})
+		tr.Pin(7, 1)
+		for _, seq := range []uint64{1, 3} {
+			if err := tr.Written(seq, 1, Write{Ino: 7, Off: seq * 100, Len: 100}); err != nil {
+				t.Fatal(err)
+			}
+			if seq == 1 {
+				if _, err := tr.Freeze(nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := tr.Local(4, 1, []remote.Op{unlink(1, "x", 7)}); err != nil {
+			t.Fatal(err)
+		}
+		if !open {
+			if err := tr.Unpin(7, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tr.Thaw()
+		needed := map[bool]uint64{true: 1, false: 3}[open] // of one that nobody has only that it is gone
+		if n, ok := tr.Needed(); !ok || n != needed {
+			t.Errorf("open %v: record %d is needed, want %d", open, n, needed)
+		}
+		list, err := tr.Content(7, 0, 400)
+		if open && (err != nil || len(list) != 4 || list[1].Place.Seq != 1 || list[3].Place.Seq != 3) {
+			t.Errorf("%+v %v", list, err)
+		}
+	}
+}
+
 var errWant = errors.New("wanted")
 
 // TestOpsStop ends a listing of the base where its reader wants.
