@@ -20,7 +20,8 @@
 //   - An inode has one node at most. A node that another client puts in the place of a file as its newer version takes over the inode.
 //   - Before the server is asked to make a node, what it is meant to be is in the index (intent), under its wrapped key, which is random. So a node
 //     whose making was not answered is known again when it is seen, and no file is made twice. If it comes after a commit began that does without it,
-//     and its inode has another node or needs none, it is a stray: it is never shown, and goes to the rubbish bin.
+//     and its inode has another node or needs none, it is a stray: it is never shown, and goes to the rubbish bin. A week later it can't come any more, and is
+//     forgotten.
 //   - Commands bear a tag that is the index's own. What comes of them, and was not noted since no answer came or the process ended, is told as this device's,
 //     apart from what others did.
 //   - A commit is a list of commands, of which each leaves a tree. What each did is in the index and told as a batch of this device's, whether the rest

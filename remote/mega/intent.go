@@ -3,6 +3,7 @@ package mega
 import (
 	"context"
 	"encoding/binary"
+	"time"
 
 	"megafs/remote"
 )
@@ -13,12 +14,16 @@ type intent struct {
 	ino      remote.Ino
 	object   object // of its content
 	replaces string // handle
+	late     uint32 // when it was found to be late, in seconds since 1970; 0: it is not, or that is not known
 }
 
 func (i intent) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(i.ino))
-	b = append(b, i.object[:]...)
-	return append(b, i.replaces...)
+	b = append(append(b, i.object[:]...), i.replaces...)
+	if i.late > 0 {
+		b = binary.BigEndian.AppendUint32(b, i.late)
+	}
+	return b
 }
 
 func decodeIntent(b []byte) (i intent, ok bool) {
@@ -26,7 +31,12 @@ func decodeIntent(b []byte) (i intent, ok bool) {
 		return i, false
 	}
 	i.ino = remote.Ino(binary.BigEndian.Uint64(b))
-	i.replaces = string(b[8+copy(i.object[:], b[8:]):])
+	b = b[8+copy(i.object[:], b[8:]):]
+	if n := len(b); n%8 == 4 { // a handle has 8 characters
+		i.late = binary.BigEndian.Uint32(b[n-4:])
+		b = b[:n-4]
+	}
+	i.replaces = string(b)
 	return i, true
 }
 
@@ -49,7 +59,10 @@ func (r *Remote) intent(wrapped string) (i intent, key []byte, late bool, err er
 func (r *Remote) outdate() error {
 	w := newWrite()
 	err := r.x.scan([]byte{keyIntent}, func(wrapped, b []byte) error {
-		w.put(kstr(keyLate, string(wrapped)), b)
+		if i, ok := decodeIntent(b); ok {
+			i.late = uint32(time.Now().Unix())
+			w.put(kstr(keyLate, string(wrapped)), i.encode())
+		}
 		w.del(kstr(keyIntent, string(wrapped)))
 		return nil
 	})
@@ -57,6 +70,41 @@ func (r *Remote) outdate() error {
 		return err
 	}
 	return r.x.commit(w, r.x.meta)
+}
+
+// How long a late node may still come, for the server: a request may be held on its way for minutes, and an upload is good for about a day. And how often it is looked for those that are older.
+const (
+	lateLife  = 7 * 24 * time.Hour
+	lateCheck = time.Hour
+)
+
+// forget drops late nodes that can't come any more. It is called when the server has just said that the index has all that happened: what it took long ago, while this machine was
+// off, is known then.
+func (r *Remote) forget() error {
+	now := time.Now()
+	if !r.forgot.IsZero() && now.Sub(r.forgot) < lateCheck {
+		return nil
+	}
+	w := newWrite()
+	err := r.x.scan([]byte{keyLate}, func(wrapped, b []byte) error {
+		k := kstr(keyLate, string(wrapped))
+		i, ok := decodeIntent(b)
+		switch age := now.Sub(time.Unix(int64(i.late), 0)); {
+		case !ok || i.late > 0 && age > lateLife:
+			w.del(k)
+		case i.late == 0 || age < 0: // since when is not known, or by a clock that was wrong
+			i.late = uint32(now.Unix())
+			w.put(k, i.encode())
+		}
+		return nil
+	})
+	if err == nil && len(w.set) > 0 {
+		err = r.x.commit(w, r.x.meta)
+	}
+	if err == nil {
+		r.forgot = now
+	}
+	return err
 }
 
 // stray reports whether a node that was made here is one too many, since its inode has another by now, or needs none. What stands in the place of the node that it was to replace is

@@ -189,14 +189,14 @@ func (r *Remote) poll(ctx context.Context) (more bool, err error) {
 		}
 		r.news.await(u)
 		r.doubt = false
-		return false, nil
+		return false, r.forget()
 	}
 	if _, err := megacrypt.DecodeExact(e.sn, 8); err != nil {
 		return false, remote.E("ask for events", "", remote.Integrity, errors.New("the server does not say where it is in its events"))
 	}
 	if e.sn == r.x.meta.sn {
 		r.doubt = false
-		return false, nil
+		return false, r.forget()
 	}
 	// What was done here, and not noted since no answer came, is no change of others', which would have to be merged. So first comes what all that was done here
 	// comes to: most of it is in the index, and a part of it alone would take back what followed. Then comes what all packets come to, in their order.

@@ -46,6 +46,8 @@ type Remote struct {
 	doubt bool        // commands may have done what is not noted, of this process's or an earlier one's
 	said  []remote.Op // what the commit under way came to so far
 
+	forgot time.Time // see forget
+
 	admitted bool // see admit; or the link's file was asked for; under turn
 
 	news *news
