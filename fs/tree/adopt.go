@@ -82,46 +82,6 @@ func (t *Tree) Adopt(b remote.Batch, m *Merge, seq uint64, now int64) error {
 	return t.rebase(m, recount, seq, now)
 }
 
-// Leftover returns what must be stated here when the base takes a batch of this machine's own, in a tree where an inode has one name: a batch that
-// is a part of what was to be sent may give an inode a name on its way to another, and here it has its last one already, or none.
-func (t *Tree) Leftover(b remote.Batch) (out []remote.Op, err error) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if t.live.empty() {
-		return nil, nil
-	}
-	named := map[remote.Ino]bool{} // here
-	taken := map[remote.Ino]bool{} // their name, here
-	for parent, names := range t.live.names {
-		for n, d := range names {
-			if d.ino != 0 {
-				named[d.ino] = true
-			}
-			was, err := t.base.lookup(parent, n)
-			if err != nil {
-				return nil, err
-			}
-			if was.ino != d.ino {
-				taken[was.ino] = true
-			}
-		}
-	}
-	for i := range b.Ops {
-		op := &b.Ops[i]
-		if op.Kind != remote.OpLink {
-			continue
-		}
-		if _, stated := t.live.names[op.Parent][op.Name]; stated {
-			continue
-		}
-		d := t.live.inodes[op.Ino]
-		if named[op.Ino] || taken[op.Ino] || d != nil && d.node != nil && d.node.Links == 0 {
-			out = append(out, remote.Op{Kind: remote.OpUnlink, Parent: op.Parent, Name: op.Name, Ino: op.Ino})
-		}
-	}
-	return out, nil
-}
-
 // Begin lets the local changes lie over a base that was begun anew below them.
 func (t *Tree) Begin() error {
 	t.mu.Lock()

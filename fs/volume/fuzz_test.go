@@ -16,6 +16,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add(append(appendWrite(nil, 7, 1<<63-2, 0, 0), "bytes"...))
 	f.Add(note{pos: remote.Position{Seq: 1}, upto: 2, next: 3, held: tree.Held{Inodes: map[remote.Ino]uint64{4: 1}, Names: map[tree.HeldName]uint64{{Parent: 1, Name: "n"}: 2}}}.append(nil))
 	f.Add(note{}.append(nil))
+	f.Add(appendSent(nil, []tree.Sent{{Ino: 7, Object: remote.ObjectID{1}, Size: 5, Print: tree.Print{2}}, {Ino: 8}}))
 	f.Add([]byte{0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if w, err := decodeWrite(b); err == nil {
@@ -32,7 +33,10 @@ func FuzzRecord(f *testing.F) {
 				t.Errorf("%+v", n)
 			}
 		}
-		for kind := range journal.Kind(6) {
+		if all, err := decodeSent(b); err == nil && !bytes.Equal(appendSent(nil, all), b) {
+			t.Errorf("%+v", all)
+		}
+		for kind := range recSent + 1 {
 			new(log).take(journal.Record{Kind: kind, Payload: b})
 		}
 	})

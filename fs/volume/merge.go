@@ -124,35 +124,32 @@ func (v *Volume) ready(ctx context.Context) error {
 // take lets the tree take a batch of the remote's. Where it meets local changes, what becomes of them is in the journal, durably, before
 // the base has the batch: a journal without it over a base with it would lay old records over others' changes.
 func (v *Volume) take(ctx context.Context, b remote.Batch, blind bool) error {
-	same, err := v.same(ctx, b)
-	if err != nil {
-		return err
+	id, number := v.o.Remote.Device()
+	own := b.Device == id && number != 0 && !blind
+	var same func(remote.Ino, uint64) bool
+	if !own {
+		var err error
+		if same, err = v.same(ctx, b); err != nil {
+			return err
+		}
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.torn != nil {
 		return v.torn
 	}
-	id, number := v.o.Remote.Device()
 	for i := range b.Ops {
 		if op := &b.Ops[i]; op.Kind == remote.OpNode && op.Ino.Device() == v.device {
 			v.nextNo = max(v.nextNo, uint64(op.Ino)&(1<<remote.InoBits-1))
 		}
 	}
-	if b.Device == id && number != 0 && !blind {
-		// Sent from here, and the answer was lost: what was changed here lies over it as before.
-		var left []remote.Op
-		if v.traits.OneName {
-			if left, err = v.tree.Leftover(b); err != nil {
-				return err
-			}
-		}
-		if err := v.tree.Adopt(b, nil, 0, 0); err != nil || len(left) == 0 {
-			return err
-		}
-		return v.change(left...)
+	var m *tree.Merge
+	var err error
+	if own { // and the answer was lost: what was changed here since lies over it
+		m, err = v.tree.Returned(b, v.sent, v.traits.OneName)
+	} else {
+		m, err = v.tree.Merge(b, tree.MergeOptions{Label: v.label(), NewIno: v.newIno, Same: same, Blind: blind, OneName: v.traits.OneName})
 	}
-	m, err := v.tree.Merge(b, tree.MergeOptions{Label: v.label(), NewIno: v.newIno, Same: same, Blind: blind, OneName: v.traits.OneName})
 	if err != nil {
 		return err
 	}

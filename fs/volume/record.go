@@ -20,6 +20,7 @@ const (
 	recPlain journal.Kind = 3 // what the remote has, as it was told once: without the records from which on it is not so
 	recMerge journal.Kind = 4 // where the base is from here on, and what that made of the records before
 	recNote  journal.Kind = 5 // what the remote has
+	recSent  journal.Kind = 6 // what was stored for files and is about to be committed; see sent.go
 )
 
 // writeHead begins the payload of a recWrite: u64 inode, u64 offset, i64 time, u16 mode.
@@ -123,8 +124,9 @@ type log struct {
 	noted   bool
 	seq     journal.Seq // of the last note
 	records []replayed
-	joining []byte // of a merge in several records, what came so far
-	parts   int    // how many records that was
+	sent    map[remote.ObjectID]tree.Sent // since the last note
+	joining []byte                        // of a merge in several records, what came so far
+	parts   int                           // how many records that was
 	first   journal.Seq
 }
 
@@ -166,7 +168,13 @@ func (l *log) take(r journal.Record) error {
 		if err != nil {
 			return err
 		}
-		l.last, l.noted, l.seq, l.pos = n, true, r.Seq, n.pos
+		l.last, l.noted, l.seq, l.pos, l.sent = n, true, r.Seq, n.pos, nil
+	case recSent:
+		all, err := decodeSent(r.Payload)
+		if err != nil {
+			return err
+		}
+		l.sent = addSent(l.sent, all)
 	case recMerge:
 		return l.takeMerge(r)
 	default:

@@ -142,7 +142,7 @@ func (v *Volume) replay(l *log) error {
 		return err
 	}
 	v.nextNo = max(v.nextNo, l.last.next)
-	v.marked = l.pos
+	v.marked, v.sent = l.pos, l.sent
 	// final returns whose the content was, when the note was made, that a record gave to an inode. What became of it later comes later.
 	type move struct {
 		at       int

@@ -67,9 +67,10 @@ type Volume struct {
 	mu      sync.Mutex // one change at a time; see doc.go
 	nextNo  uint64     // the last inode number's counter
 	device  uint32
-	counted bool            // nextNo is beyond all numbers that the base has of the device
-	marked  remote.Position // the base's, as the journal has it
-	torn    error           // the journal has a merge that the tree does not have: nothing may be changed any more
+	counted bool                          // nextNo is beyond all numbers that the base has of the device
+	marked  remote.Position               // the base's, as the journal has it
+	sent    map[remote.ObjectID]tree.Sent // stored since the last note for what is to be committed; see sent.go
+	torn    error                         // the journal has a merge that the tree does not have: nothing may be changed any more
 
 	renamed []Change // names that lead to other numbers of the kernel's now
 
@@ -147,7 +148,7 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	poll := o.Poll
 	v.eng = writeback.Start(writeback.Options{
 		Tree: v.tree, Journal: v.jour, Remote: o.Remote, Read: v.cache.Read, Stored: v.stored(),
-		Writing: v.isWriting, NoteKind: recNote, Note: v.note, Settle: o.Settle, MaxAge: o.MaxAge, Poll: poll, Log: o.Log,
+		Writing: v.isWriting, NoteKind: recNote, Note: v.note, Sent: v.stand, Settle: o.Settle, MaxAge: o.MaxAge, Poll: poll, Log: o.Log,
 		Sink: func(ctx context.Context) remote.Sink { v.sink.ctx = ctx; return v.sink }, Ready: v.ready,
 		Changed: func() { v.foreign() }, Forward: v.forward, MoveAt: o.MoveAt, Patience: o.Room, Many: o.Many, Loaded: loaded,
 	})
@@ -219,6 +220,7 @@ func (v *Volume) note(pos remote.Position, upto uint64, held tree.Held) []byte {
 	v.mu.Lock()
 	next := v.nextNo
 	v.marked = pos
+	v.sent = nil
 	v.mu.Unlock()
 	b := note{pos: pos, upto: upto, next: next, held: held}.append(nil)
 	if len(b) > journal.MaxPayload {

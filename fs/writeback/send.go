@@ -75,12 +75,16 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 		e.set(func() { e.state.Sent += int64(bytes) })
 		rest = rest[n:]
 	}
+	durable := journal.Seq(g.Upto)
 	if len(p.Whole) > 0 {
 		stored, err := e.storeFiles(ctx, whole, p.Whole)
 		if err != nil {
 			return err
 		}
 		ops = append(ops, stored...)
+		if durable, err = e.note(g, stored); err != nil {
+			return err
+		}
 	}
 	ops = append(ops, p.Names...)
 	base := e.o.Tree.Position()
@@ -88,7 +92,7 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 	if len(ops) > 0 {
 		cctx, cancel := context.WithTimeout(ctx, e.o.Timeout)
 		defer cancel()
-		if err := e.o.Journal.Sync(cctx, journal.Seq(g.Upto)); err != nil {
+		if err := e.o.Journal.Sync(cctx, durable); err != nil {
 			return err
 		}
 		done := e.ask()
@@ -212,6 +216,30 @@ func (e *Engine) storeFiles(ctx context.Context, r remote.WholeFiles, wants []Wa
 		}
 	}
 	return ops, nil
+}
+
+// note puts into the journal which content was stored for which files of a generation, before the remote is asked to take it: when it took it and nobody here
+// learned of that, the content is known again. It returns the record up to which the journal must be durable before that.
+func (e *Engine) note(g *tree.Generation, stored []remote.Op) (journal.Seq, error) {
+	upto := journal.Seq(g.Upto)
+	if e.o.Sent == nil {
+		return upto, nil
+	}
+	sizes := map[remote.Ino]uint64{}
+	for i := range g.Inodes {
+		sizes[g.Inodes[i].Ino] = g.Inodes[i].Size()
+	}
+	var all []tree.Sent
+	for _, op := range stored {
+		if op.Extent.Off != 0 {
+			continue
+		}
+		if p, ok := e.o.Tree.FrozenPrint(op.Ino, sizes[op.Ino]); ok {
+			all = append(all, tree.Sent{Ino: op.Ino, Object: op.Extent.Ref.Object, Size: sizes[op.Ino], Print: p})
+		}
+	}
+	last, err := e.o.Sent(all)
+	return max(upto, last), err
 }
 
 // store uploads content that a plan wants.
