@@ -235,6 +235,48 @@ func TestG8MegaCrashChanged(t *testing.T) {
 	}
 }
 
+// TestG8MegaCrashReread loses an answer and the process, and then the server does not have the events since. What another machine did meanwhile is not taken for what was sent from here: where
+// both changed a file, both versions are there.
+func TestG8MegaCrashReread(t *testing.T) {
+	a := newAccount(t)
+	s := a.login()
+	state, cache := t.TempDir(), t.TempDir()
+	b, end := a.mount(s, state, cache)
+	b.write(b.mk(remote.Root, "first", remote.File), 0, pattern(100, 1))
+	b.drain()
+	a.server.Faults().Add(megaserver.Fault{On: "p", Lost: true})
+	a.server.Faults().Add(megaserver.Fault{On: "p", Drop: true, Times: 1000})
+	b.write(b.mk(remote.Root, "second", remote.File), 0, pattern(200, 2))
+	until(t, "a lost answer", func() bool { return a.server.Faults().Hits() > 1 })
+	b.write(b.ino(remote.Root, "first"), 0, pattern(300, 3))
+	end()
+	a.server.Faults().Clear()
+	b2, end2 := a.mount(a.login(), t.TempDir(), t.TempDir())
+	b2.write(b2.ino(remote.Root, "first"), 0, pattern(400, 4))
+	b2.drain()
+	end2()
+	a.server.Faults().Add(megaserver.Fault{On: "sc", Code: -6})
+	b, _ = a.mount(s, state, cache)
+	b.drain()
+	if a.server.Faults().Hits() == 0 || a.used(s) != 100+200+300+400 {
+		t.Errorf("%d bytes are at the server", a.used(s))
+	}
+	b2, _ = a.mount(a.login(), t.TempDir(), t.TempDir())
+	for who, b := range map[string]*bench{"here": b, "anew": b2} {
+		sizes := map[int]string{}
+		for name := range treeOf(b, remote.Root, "", nil) {
+			st, err := b.Lookup(ctx, remote.Root, name[1:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			sizes[int(st.Size)] = name
+		}
+		if len(sizes) != 3 || sizes[200] != "/second" || sizes[400] != "/first" || sizes[300] == "" {
+			t.Errorf("%s: %v", who, sizes)
+		}
+	}
+}
+
 // TestG8MegaPart lets the server refuse one request in the middle of what is to be sent. What went before it is not sent again.
 func TestG8MegaPart(t *testing.T) {
 	a := newAccount(t)

@@ -197,6 +197,11 @@ func (s *staging) adopt() error {
 	if err := r.x.commit(w, m); err != nil {
 		return err
 	}
+	if known {
+		if err := s.ours(); err != nil {
+			return err
+		}
+	}
 	c := r.begin()
 	c.first = !known
 	size := 0
@@ -257,7 +262,7 @@ func (s *staging) adopt() error {
 			return err
 		}
 	}
-	c.meta.sn = s.meta.sn
+	c.meta.sn, c.own = s.meta.sn, false
 	return commit()
 }
 
