@@ -3,8 +3,10 @@ package megacrypt
 import (
 	"bytes"
 	"crypto/cipher"
+	"fmt"
 	"reflect"
 	"testing"
+	"unicode/utf8"
 )
 
 func sealRaw(k Key, b []byte) string {
@@ -46,6 +48,37 @@ func FuzzAttributes(f *testing.F) {
 		}
 		if back, err := DecodeAttributes(master, s); err != nil || !reflect.DeepEqual(a, back) {
 			t.Fatalf("%q %q %v", a, back, err)
+		}
+	})
+}
+
+// FuzzPlainAttributes holds the quick way to read attributes against encoding/json's.
+func FuzzPlainAttributes(f *testing.F) {
+	for _, s := range []string{
+		`{"n":"a","c":"b"}`, `{"n":"a","n":"b"}`, `{"n":null,"n":"b"}`, `{}`, `{"":""}`, `{"n":"a",}`, `{"n":"a"},`, `{,"n":"a"}`, `{"n" :"a"}`, `{"n":"a"} `, `{"n":1}`,
+		`{"n":"a\"b"}`, `{"n":"a\\"}`, "{\"n\":\"\x7f\x80\"}", "{\"n\":\"\u2028ä\"}", "{\"n\":\"\t\"}", `{"n":"a"`, `{"n":"a`, `{"n"}`, `{"n":}`, `["n"]`, `{"N":"a","n":"b"}`, `{"n":"}"}`, `{"n":"{{{{{{{{{"}`,
+	} {
+		f.Add([]byte(s))
+	}
+	if _, ok := plainAttributes([]byte(`{"n":"a name","c":"b"}`)); !ok {
+		f.Error("what all clients write is not read quickly")
+	}
+	many := []byte{'{'}
+	for i := range maxAttributeCount + 1 {
+		f.Add(append(bytes.Clone(many[:len(many)-min(i, 1)]), '}'))
+		many = fmt.Appendf(many, `"%d":"x",`, i)
+	}
+	f.Add(append(many[:len(many)-1], '}'))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if !utf8.Valid(b) {
+			return
+		}
+		a, ok := plainAttributes(b)
+		if !ok {
+			return
+		}
+		if want, err := anyAttributes(b); err != nil || !reflect.DeepEqual(a, want) {
+			t.Fatalf("%q: %q, not %q %v", b, a, want, err)
 		}
 	})
 }

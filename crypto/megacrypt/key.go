@@ -1,6 +1,7 @@
 package megacrypt
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -53,11 +54,25 @@ func (k Key) Unwrap(b []byte) ([]byte, error) {
 	if len(b)%BlockSize != 0 {
 		return nil, malformed("wrapped key")
 	}
-	c, out := k.block(), make([]byte, len(b))
-	for i := 0; i < len(b); i += BlockSize {
-		c.Decrypt(out[i:], b[i:])
+	out := bytes.Clone(b)
+	return out, k.Unwrapper().Unwrap(out)
+}
+
+// Unwrapper unwraps many keys under one: it keeps what is computed of that one. It may be used by many goroutines.
+type Unwrapper struct{ c cipher.Block }
+
+// Unwrapper returns the key's.
+func (k Key) Unwrapper() Unwrapper { return Unwrapper{k.block()} }
+
+// Unwrap is Key.Unwrap in the place of b.
+func (u Unwrapper) Unwrap(b []byte) error {
+	if len(b)%BlockSize != 0 {
+		return malformed("wrapped key")
 	}
-	return out, nil
+	for i := 0; i < len(b); i += BlockSize {
+		u.c.Decrypt(b[i:], b[i:])
+	}
+	return nil
 }
 
 // UnwrapKey takes the text form of a wrapped key of 16 bytes.

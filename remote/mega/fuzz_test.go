@@ -2,6 +2,10 @@ package mega
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"reflect"
 	"testing"
 
 	"megafs/crypto/megacrypt"
@@ -13,7 +17,7 @@ func FuzzTree(f *testing.F) {
 	f.Add([]byte(`[{"f":[5,{"t":[]}],"x":{"y":[true,null]},"sn":"AAAAAAAAAAA"}]`))
 	f.Add([]byte(`-3`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		ks := keys{evilUser: evilMaster}
+		ks := keys{evilUser: evilMaster.Unwrapper()}
 		s := &treeSink{node: func(j *jsonNode) error {
 			n := ks.node(j, evilUser)
 			if n == nil {
@@ -27,6 +31,105 @@ func FuzzTree(f *testing.F) {
 		}}
 		readTree(bytes.NewReader(b), s)
 	})
+}
+
+// decodedTree is readTree by encoding/json alone: what it says of nodes, but for how many there may be, and whether it is content.
+func decodedTree(b []byte, s *treeSink) bool {
+	d := json.NewDecoder(bytes.NewReader(b))
+	is := func(want json.Delim) bool {
+		t, err := d.Token()
+		return err == nil && t == want
+	}
+	if !is('[') || !is('{') {
+		return false
+	}
+	for d.More() {
+		t, err := d.Token()
+		switch {
+		case err != nil:
+			return false
+		case t == "f":
+			if !is('[') {
+				return false
+			}
+			for d.More() {
+				var n jsonNode
+				var typ *json.UnmarshalTypeError
+				if err := d.Decode(&n); errors.As(err, &typ) || err == nil && n.T == nil {
+					s.bad++
+				} else if err != nil {
+					return false
+				} else {
+					s.node(&n)
+				}
+			}
+			if !is(']') {
+				return false
+			}
+		case t == "sn":
+			if d.Decode(&s.sn) != nil {
+				return false
+			}
+		default:
+			if skip(d) != nil {
+				return false
+			}
+		}
+	}
+	_, err := megacrypt.DecodeExact(s.sn, 8)
+	return is('}') && err == nil
+}
+
+// FuzzTreeDecoded holds how a tree is read against encoding/json, whatever the pieces are in which it comes.
+func FuzzTreeDecoded(f *testing.F) {
+	node := `{"h":"filefile","p":"rootroot","u":"5z_NX5Ahgz4","a":"AAAA","k":"5z_NX5Ahgz4:AAAA/x","t":0,"s":5,"ts":1,"fa":"1:0*x"}`
+	if n, ok := plainNode(node); !ok || n.P != "rootroot" || n.S != "5" || *n.T != 0 {
+		f.Errorf("what servers write is not read quickly: %+v", n)
+	}
+	for _, s := range []string{
+		node, node + "," + node, ``, `,`, node + `,`, `,` + node, node + node, node + `]`, ` ` + node + "\n,\t" + node + ` `, `{"h":"a\"}]b","t":1}`, `{"h":"\\","t":1}`, `{"H":"x","T":1,"TS":3,"ſ":4,"tſ":5}`,
+		`{"t":1,"t":2}`, `{"t":-1}`, `{"t":01}`, `{"t":1.0}`, `{"t":10}`, `{"t":"1"}`, `{"t":null}`, `{"h":null,"t":1}`, `{"h":1,"t":1}`, `{"h":"a","h":"b","t":1}`, `{"s":"5","ts":[1],"t":0}`, `{"s":007,"t":0}`,
+		`{"s":99999999999999999999,"t":0}`, `{"i":1,"t":0}`, `{"i":"x","t":0}`, `{"t":1,}`, `{,"t":1}`, `{"t" :1}`, `{"t":1]`, `{"t":1}}`, `{"h":"ä","t":1}`, "{\"h\":\"\xff\",\"t\":1}", "{\"h\":\"\x01\",\"t\":1}",
+		`5`, `5,6`, `5 6`, `"a]b",` + node, `true`, `nul`, `[[],{"t":1}]`, `{`, `{"h":"`, `{}`, `:`, `}`, `"`, `"\"`, `{"x":{"t":1},"t":0}`,
+	} {
+		f.Add([]byte(`[{"f":[`+s+`],"sn":"AAAAAAAAAAA"}]`), 7)
+	}
+	f.Add([]byte(`[{"sn":"AAAAAAAAAAA","f":[`+node+`],"x":[{}],"f":[`+node+`]}]`), 1)
+	f.Add([]byte(`[{"\u0066":[`+node+`],"f":5,"sn":"AAAAAAAAAAA"}]`), 1000)
+	f.Fuzz(func(t *testing.T, b []byte, size int) {
+		var got, want []jsonNode
+		s := &treeSink{node: func(j *jsonNode) error { got = append(got, *j); return nil }}
+		x := &treeSink{node: func(j *jsonNode) error { want = append(want, *j); return nil }}
+		if !shallow(b) {
+			return
+		}
+		err := readTree(&pieces{b, max(size, 1)}, s)
+		ok := decodedTree(b, x)
+		if (err == nil) != ok || ok && (!reflect.DeepEqual(got, want) || s.sn != x.sn || s.bad != x.bad) {
+			t.Fatalf("%v %v: %+v, %d bad; not %+v, %d", err, ok, got, s.bad, want, x.bad)
+		}
+	})
+}
+
+// shallow reports whether the guard lets b pass.
+func shallow(b []byte) bool {
+	_, err := io.Copy(io.Discard, newGuard(bytes.NewReader(b), maxTree))
+	return err == nil
+}
+
+// pieces gives bytes out so many at a time.
+type pieces struct {
+	b []byte
+	n int
+}
+
+// Read implements io.Reader.
+func (p *pieces) Read(b []byte) (int, error) {
+	n := copy(b[:min(p.n, len(b))], p.b)
+	if p.b = p.b[n:]; n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 func FuzzEvents(f *testing.F) {

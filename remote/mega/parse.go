@@ -41,9 +41,26 @@ func (g *guard) Read(b []byte) (int, error) {
 	if g.left -= int64(n); g.left < 0 {
 		return 0, errTooMuch
 	}
-	for _, c := range b[:n] {
+	for i := 0; i < n; i++ {
+		c := b[i]
 		switch {
 		case g.quoted:
+			if !g.escape { // at once up to where the string may end
+				skip := bytes.IndexByte(b[i:n], '"')
+				if skip < 0 {
+					skip = n - i
+				}
+				if k := bytes.IndexByte(b[i:i+skip], '\\'); k >= 0 {
+					skip = k
+				}
+				if g.length += skip; g.length > maxString {
+					return 0, errTooMuch
+				}
+				if i += skip; i == n {
+					break
+				}
+				c = b[i]
+			}
 			if g.length++; g.length > maxString {
 				return 0, errTooMuch
 			}
@@ -70,15 +87,24 @@ func (g *guard) Read(b []byte) (int, error) {
 
 // jsonNode is a node as the server tells it.
 type jsonNode struct {
-	H  string          `json:"h"`
-	P  string          `json:"p"`
-	U  string          `json:"u"`
-	A  string          `json:"a"`
-	K  string          `json:"k"`
-	T  *int            `json:"t"`
-	S  json.RawMessage `json:"s"` // what is no number must not spoil the whole tree
-	TS json.RawMessage `json:"ts"`
-	I  *int            `json:"i"`
+	H  string   `json:"h"`
+	P  string   `json:"p"`
+	U  string   `json:"u"`
+	A  string   `json:"a"`
+	K  string   `json:"k"`
+	T  *int     `json:"t"`
+	S  jsonText `json:"s"` // what is no number must not spoil the whole tree
+	TS jsonText `json:"ts"`
+	I  *int     `json:"i"`
+}
+
+// jsonText is a value as it stands there, whatever it is.
+type jsonText string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *jsonText) UnmarshalJSON(b []byte) error {
+	*t = jsonText(b)
+	return nil
 }
 
 // Types of nodes.
@@ -91,7 +117,7 @@ const (
 )
 
 // keys are what opens the keys of an account's nodes: the master key under the user's handle, and shares' keys under their folders'.
-type keys map[string]megacrypt.Key
+type keys map[string]megacrypt.Unwrapper
 
 // node makes a node of what the server says, nil of what is none. One whose key or attributes make no sense has no key.
 func (ks keys) node(j *jsonNode, own string) *node {
@@ -132,10 +158,9 @@ func (ks keys) unwrap(list, own string, folder bool) []byte {
 	if len(list) > maxString {
 		return nil
 	}
-	for i, part := range strings.Split(list, "/") {
-		if i == maxParts {
-			break
-		}
+	for i, more := 0, true; more && i < maxParts; i++ {
+		var part string
+		part, list, more = strings.Cut(list, "/")
 		owner, wrapped, ok := strings.Cut(part, ":")
 		if !ok {
 			owner, wrapped = own, part
@@ -148,7 +173,7 @@ func (ks keys) unwrap(list, own string, folder bool) []byte {
 		if err != nil {
 			continue // of another kind, such as RSA, which is for others
 		}
-		b, err = k.Unwrap(b)
+		err = k.Unwrap(b)
 		if err == nil && folder {
 			_, err = megacrypt.ParseFolderKey(b)
 		} else if err == nil {
@@ -170,14 +195,13 @@ type treeSink struct {
 
 // readTree reads the answer to a request for the tree, node by node.
 func readTree(r io.Reader, s *treeSink) error {
-	d := json.NewDecoder(newGuard(r, maxTree))
+	in := io.Reader(newGuard(r, maxTree))
+	d := json.NewDecoder(in)
 	void := func(err error) error {
-		if err == nil || remote.KindOf(err) == remote.Other && !isSyntax(err) {
-			if err == nil {
-				err = errors.New("it has another form")
-			} else {
-				return err // the line
-			}
+		if err == nil {
+			err = errForm
+		} else if err != errForm && remote.KindOf(err) == remote.Other && !isSyntax(err) {
+			return err // the line
 		}
 		return remote.E("read the tree", "", remote.Integrity, err)
 	}
@@ -208,10 +232,18 @@ func readTree(r io.Reader, s *treeSink) error {
 			if t, err := d.Token(); err != nil || t != json.Delim('[') {
 				return void(err)
 			}
-			for d.More() {
-				var n jsonNode
+			l := newList(io.MultiReader(d.Buffered(), in))
+			for {
+				b, err := l.next()
+				if err != nil {
+					return void(err)
+				}
+				if b == nil {
+					break
+				}
 				var typ *json.UnmarshalTypeError
-				if err := d.Decode(&n); errors.As(err, &typ) || err == nil && n.T == nil {
+				n, err := parseNode(b)
+				if errors.As(err, &typ) || err == nil && n.T == nil {
 					s.bad++
 					continue
 				} else if err != nil {
@@ -224,8 +256,13 @@ func readTree(r io.Reader, s *treeSink) error {
 					return err
 				}
 			}
-			if _, err := d.Token(); err != nil {
-				return void(err)
+			// The decoder goes on behind the list, as if it had been empty.
+			in = l.rest()
+			d = json.NewDecoder(io.MultiReader(strings.NewReader(`[{"f":[]`), in))
+			for range 5 {
+				if _, err := d.Token(); err != nil {
+					return void(err)
+				}
 			}
 		case "sn":
 			if err := d.Decode(&s.sn); err != nil {

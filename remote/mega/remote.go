@@ -92,7 +92,7 @@ func Open(o Options) (*Remote, error) {
 	if o.Retry > 0 {
 		a.retry = o.Retry
 	}
-	r := &Remote{o: o, api: a, keys: keys{o.Session.User: o.Session.Master}, doubt: true, turn: make(chan struct{}, 1)}
+	r := &Remote{o: o, api: a, keys: keys{o.Session.User: o.Session.Master.Unwrapper()}, doubt: true, turn: make(chan struct{}, 1)}
 	if o.Link != nil {
 		if o.Link.Folder {
 			a.link = o.Link.Handle

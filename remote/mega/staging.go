@@ -115,7 +115,7 @@ func (s *staging) node(j *jsonNode) error {
 		}
 		// A public folder begins with the folder itself, under whose handle all keys are wrapped.
 		s.meta.root = j.H
-		s.r.keys = keys{j.H: s.r.o.Session.Master}
+		s.r.keys = keys{j.H: s.r.o.Session.Master.Unwrapper()}
 		n := s.r.keys.node(j, j.H)
 		if n == nil {
 			return nil
