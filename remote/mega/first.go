@@ -7,6 +7,7 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/pb"
@@ -26,6 +27,8 @@ type firstTree struct {
 	root  *node
 	limit int64
 	list  []firstNode
+
+	record []byte // reused
 }
 
 // firstNode is a node on its way. Handles are numbers that are in the order of their texts.
@@ -94,13 +97,17 @@ func newFirst(r *Remote) (*firstTree, error) {
 
 func (f *firstTree) close() { f.spool.Close() }
 
-// add takes a node.
-func (f *firstTree) add(n *node) error {
-	at, err := f.spool.Write(encodeRaw(n, ""))
+// add takes a node with its attributes, and what of them its name hangs on.
+func (f *firstTree) add(n *node, at megacrypt.Attributes) error {
+	var a remote.Attr
+	a, _, n.want = n.attrOf(at, f.r.o.Owner)
+	n.born = int64(a.Btime)
+	f.record = appendRaw(f.record[:0], n, "")
+	place, err := f.spool.Write(f.record)
 	if err != nil {
 		return err
 	}
-	x := firstNode{packHandle(n.handle), packHandle(n.parent), at}
+	x := firstNode{packHandle(n.handle), packHandle(n.parent), place}
 	if n.folder {
 		x.handle |= firstFolder
 	}
@@ -305,8 +312,7 @@ func (w *firstWriter) folder(from, to int) error {
 		if err != nil {
 			return err
 		}
-		a, _, want := n.attr(f.r.o.Owner)
-		kids = append(kids, kid{i: i, born: int64(a.Btime), want: want})
+		kids = append(kids, kid{i: i, born: n.born, want: strings.Clone(n.want)})
 	}
 	f.names(kids)
 	for j := range kids {
@@ -315,7 +321,7 @@ func (w *firstWriter) folder(from, to int) error {
 		if err != nil {
 			return err
 		}
-		n.ino, n.born, n.want, n.shown = firstIno(k.i), k.born, k.want, k.shown
+		n.ino, n.shown = firstIno(k.i), k.shown
 		if err := w.put(kino(n.ino), encodeInodeNode(n)); err != nil {
 			return err
 		}

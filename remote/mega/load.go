@@ -98,7 +98,7 @@ func (r *Remote) tellAll(pos remote.Position, sink remote.Sink) (remote.Position
 			return nil
 		}
 		err := sink.Apply(remote.Batch{Ops: ops})
-		ops = nil
+		ops = make([]remote.Op, 0, opsAtOnce+len(more))
 		return err
 	}
 	type folder struct {

@@ -93,25 +93,36 @@ func (n *node) attributes() (megacrypt.Attributes, error) {
 	return megacrypt.DecodeAttributes(k, n.attrs)
 }
 
-func (n *node) encode() []byte {
-	b := []byte{1, 0}
+func (n *node) encode() []byte { return n.append(make([]byte, 0, n.room())) }
+
+// room is about how many bytes the node's record has, and not fewer.
+func (n *node) room() int {
+	return 2 + len(n.object) + 9*binary.MaxVarintLen64 + len(n.parent) + len(n.key) + len(n.attrs) + len(n.want) + len(n.shown)
+}
+
+// append appends the node's record.
+func (n *node) append(b []byte) []byte {
+	kind := byte(0)
 	if n.folder {
-		b[1] = 1
+		kind = 1
 	}
-	b = append(b, n.object[:]...)
+	b = append(append(b, 1, kind), n.object[:]...)
 	b = binary.AppendUvarint(b, uint64(n.ino))
 	b = binary.AppendUvarint(b, n.size)
 	b = binary.AppendVarint(b, n.ts)
 	b = binary.AppendVarint(b, n.born)
-	for _, s := range []string{n.parent, string(n.key), n.attrs, n.want, n.shown} {
-		b = binary.AppendUvarint(b, uint64(len(s)))
-		b = append(b, s...)
-	}
-	return b
+	b = appendText(b, n.parent)
+	b = append(binary.AppendUvarint(b, uint64(len(n.key))), n.key...)
+	return appendText(appendText(appendText(b, n.attrs), n.want), n.shown)
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
 var errIndex = remote.E("read the index of the account", "", remote.IO, errors.New("it is damaged"))
 
+// decodeNode is the reverse of encode. The node's texts are parts of one string of them all.
 func decodeNode(handle string, b []byte) (*node, error) {
 	n := &node{handle: handle}
 	if len(b) < 2+len(n.object) || b[0] != 1 {
@@ -138,13 +149,14 @@ func decodeNode(handle string, b []byte) (*node, error) {
 		}
 		*t, b = v, b[k:]
 	}
+	all := string(b)
 	text := func() string {
 		l := num()
 		if l > uint64(len(b)) {
 			bad = true
 			return ""
 		}
-		s := string(b[:l])
+		s := all[len(all)-len(b):][:l]
 		b = b[l:]
 		return s
 	}
@@ -220,6 +232,15 @@ type Owner struct {
 
 // attr returns what the node is as an inode, and the name that it wants. Times that another client wrote since go before ours.
 func (n *node) attr(o Owner) (a remote.Attr, xattrs map[string][]byte, want string) {
+	var at megacrypt.Attributes
+	if n.readable() {
+		at, _ = n.attributes()
+	}
+	return n.attrOf(at, o)
+}
+
+// attrOf is attr of a node whose attributes were decrypted; nil if that can't be.
+func (n *node) attrOf(at megacrypt.Attributes, o Owner) (a remote.Attr, xattrs map[string][]byte, want string) {
 	a = remote.Attr{Type: remote.File, Mode: o.File, UID: o.UID, GID: o.GID}
 	if n.folder {
 		a.Type, a.Mode = remote.Dir, o.Dir
@@ -229,11 +250,7 @@ func (n *node) attr(o Owner) (a remote.Attr, xattrs map[string][]byte, want stri
 		a.Atime, a.Mtime, a.Ctime, a.Btime = t, t, t, t
 	}
 	set(n.ts)
-	at, err := megacrypt.Attributes(nil), error(nil)
-	if n.readable() {
-		at, err = n.attributes()
-	}
-	if at == nil || err != nil {
+	if at == nil {
 		a.Mode = 0
 		if n.folder {
 			a.Mode = 0o500
@@ -346,10 +363,14 @@ func describe(at megacrypt.Attributes, name string, a remote.Attr, xattrs map[st
 
 // encodeRaw is a node while the tree is read, with its wrapped key, by which nodes are known again that were made here.
 func encodeRaw(n *node, wrapped string) []byte {
+	return appendRaw(make([]byte, 0, 1+len(wrapped)+n.room()), n, wrapped)
+}
+
+func appendRaw(b []byte, n *node, wrapped string) []byte {
 	if len(wrapped) > 255 {
 		wrapped = ""
 	}
-	return append(append([]byte{byte(len(wrapped))}, wrapped...), n.encode()...)
+	return n.append(append(append(b, byte(len(wrapped))), wrapped...))
 }
 
 // decodeRaw is the reverse of encodeRaw.

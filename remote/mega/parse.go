@@ -121,8 +121,14 @@ type keys map[string]megacrypt.Unwrapper
 
 // node makes a node of what the server says, nil of what is none. One whose key or attributes make no sense has no key.
 func (ks keys) node(j *jsonNode, own string) *node {
+	n, _ := ks.read(j, own)
+	return n
+}
+
+// read is node with the node's attributes, nil if they make no sense.
+func (ks keys) read(j *jsonNode, own string) (*node, megacrypt.Attributes) {
 	if !megacrypt.ValidHandle(j.H) || j.T == nil || *j.T != typeFile && *j.T != typeFolder || len(j.A) > megacrypt.MaxAttributes*4/3+4 {
-		return nil
+		return nil, nil
 	}
 	n := &node{handle: j.H, parent: j.P, folder: *j.T == typeFolder, attrs: j.A, object: nodeObject(j.H)}
 	if ts, err := strconv.ParseInt(string(j.TS), 10, 64); err == nil && ts > -maxSeconds && ts < maxSeconds {
@@ -131,22 +137,25 @@ func (ks keys) node(j *jsonNode, own string) *node {
 	if !n.folder {
 		s, err := strconv.ParseUint(string(j.S), 10, 63)
 		if err != nil {
-			return nil // no size that a file can have
+			return nil, nil // no size that a file can have
 		}
 		n.size = s
 	}
-	n.key = ks.unwrap(j.K, own, n.folder)
-	if n.key != nil {
-		if _, err := n.attributes(); err != nil {
-			n.key = nil
-		}
+	if n.key = ks.unwrap(j.K, own, n.folder); n.key == nil {
+		return n, nil
 	}
-	if n.key != nil && !n.folder && n.size == 0 { // nothing is ever read of it, so that it was more is seen now or never
+	at, err := n.attributes()
+	if err != nil {
+		n.key = nil
+		return n, nil
+	}
+	if !n.folder && n.size == 0 { // nothing is ever read of it, so that it was more is seen now or never
 		if k, err := megacrypt.ParseFileKey(n.key); err != nil || k.Verify(0, nil) != nil {
 			n.key = nil
+			return n, nil
 		}
 	}
-	return n
+	return n, at
 }
 
 // unwrap takes the first key out of a list that is for us, nil if it is not there or not a key to be used.

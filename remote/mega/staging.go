@@ -51,12 +51,6 @@ func (s *staging) put(key, v []byte) error {
 
 // stage takes a node that may hang in the tree.
 func (s *staging) stage(n *node, wrapped string) error {
-	if s.first != nil {
-		if err := s.first.add(n); err != nil || !s.first.full() {
-			return err
-		}
-		return s.spill()
-	}
 	if err := s.put(kstr(keyRaw, n.handle), encodeRaw(n, wrapped)); err != nil {
 		return err
 	}
@@ -140,10 +134,16 @@ func (s *staging) node(j *jsonNode) error {
 	case typeVault:
 		return nil
 	}
-	n := s.r.keys.node(j, s.r.o.Session.User)
+	n, at := s.r.keys.read(j, s.r.o.Session.User)
 	if n == nil || !megacrypt.ValidHandle(n.parent) || n.handle == s.meta.root {
 		s.hidden++
 		return nil
+	}
+	if s.first != nil {
+		if err := s.first.add(n, at); err != nil || !s.first.full() {
+			return err
+		}
+		return s.spill()
 	}
 	return s.stage(n, s.r.ownPart(j.K))
 }
