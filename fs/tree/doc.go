@@ -39,5 +39,5 @@
 // Tree.mu guards the layers; the base has transactions of its own. Apply, Freeze, Commit and Thaw
 // take mu for writing, and so do local changes; readings share it. No I/O but badger's happens under it.
 //
-// The package imports remote, its codecs and remote/spool only; it knows the journal as a Place.
+// The package imports remote, its codecs, remote/spool and remote/bulk only; it knows the journal as a Place.
 package tree

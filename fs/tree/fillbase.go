@@ -6,11 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/pb"
-	"github.com/dgraph-io/ristretto/v2/z"
-
 	"megafs/remote"
+	"megafs/remote/bulk"
 	"megafs/remote/wire"
 )
 
@@ -64,16 +61,16 @@ func (b *base) fill(f *fill, pos remote.Position) (err error) {
 	if err := os.WriteFile(mark, nil, 0o600); err != nil {
 		return failed(err)
 	}
-	w := &filler{b: b, f: f, sw: b.db.NewStreamWriter(), buf: z.NewBuffer(2*fillBuffer, "fill"), largest: map[uint32]remote.Ino{}}
-	defer w.buf.Release()
-	if err = w.sw.Prepare(); err == nil {
-		err = w.write(pos)
-	}
+	largest := map[uint32]remote.Ino{}
+	w, err := bulk.New(b.db)
 	if err == nil {
-		err = w.sw.Flush()
+		if err = (&filler{b: b, f: f, bulk: w, largest: largest}).write(pos); err == nil {
+			err = w.Flush()
+		} else {
+			w.Cancel()
+		}
 	}
 	if err != nil {
-		w.sw.Cancel()
 		if b.reset() == nil { // or the mark tells
 			os.Remove(mark)
 		}
@@ -82,7 +79,7 @@ func (b *base) fill(f *fill, pos remote.Position) (err error) {
 	b.nodes.Purge()
 	b.names.Purge()
 	b.bodies.Purge()
-	b.heed(w.largest)
+	b.heed(largest)
 	b.pos, b.filled = pos, true
 	if err := os.Remove(mark); err != nil {
 		return failed(err)
@@ -114,8 +111,7 @@ func streamOf(kind byte) uint32 {
 type filler struct {
 	b       *base
 	f       *fill
-	sw      *badger.StreamWriter
-	buf     *z.Buffer
+	bulk    *bulk.Writer
 	largest map[uint32]remote.Ino
 
 	n    Node // the inode that is told
@@ -126,21 +122,7 @@ type filler struct {
 	body []byte
 }
 
-const fillBuffer = 1 << 20
-
-func (w *filler) put(key, value []byte) error {
-	badger.KVToBuffer(&pb.KV{Key: key, Value: value, Version: 1, StreamId: streamOf(key[0])}, w.buf)
-	if w.buf.LenNoPadding() < fillBuffer {
-		return nil
-	}
-	return w.send()
-}
-
-func (w *filler) send() error {
-	err := w.sw.Write(w.buf)
-	w.buf.Reset()
-	return err
-}
+func (w *filler) put(key, value []byte) error { return w.bulk.Put(streamOf(key[0]), key, value) }
 
 func (w *filler) write(pos remote.Position) error {
 	err := w.f.spool.Each(func(block []byte) error { return wire.EachOp(block, w.op) })
@@ -166,7 +148,7 @@ func (w *filler) write(pos remote.Position) error {
 			return err
 		}
 	}
-	return w.send()
+	return nil
 }
 
 func (w *filler) op(op *remote.Op) error {
@@ -230,10 +212,7 @@ func (w *filler) endInodes() error {
 	if err := w.endInode(); err != nil {
 		return err
 	}
-	for _, id := range []uint32{streamBody, streamNodes, streamOther} {
-		badger.KVToBuffer(&pb.KV{StreamId: id, StreamDone: true}, w.buf)
-	}
-	return w.send()
+	return w.bulk.Done(streamBody, streamNodes, streamOther)
 }
 
 // endInode writes the record of the inode that was told, now that its xattrs are counted.

@@ -53,9 +53,9 @@
 // uploads.mu guard their maps, file.mu one file's MACs and URL; file.mu comes before downloads.mu. No lock but turn is held over I/O, but for the
 // records of a file that was verified or condemned.
 //
-// Goroutines: one that waits at the server for news, and those that download; Close ends them.
+// Goroutines: one that waits at the server for news, and those that download; Close ends them. While the whole tree is told, one reads the index; Load ends it.
 //
 // Content, and nothing else, goes and comes at Options.Pace. The time of a request stands still while that is waited for (allowance).
 //
-// It imports remote, remote/wire, remote/spool and crypto/megacrypt.
+// It imports remote, remote/wire, remote/spool, remote/bulk and crypto/megacrypt.
 package mega

@@ -9,12 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/pb"
-	"github.com/dgraph-io/ristretto/v2/z"
-
 	"megafs/crypto/megacrypt"
 	"megafs/remote"
+	"megafs/remote/bulk"
 	"megafs/remote/spool"
 )
 
@@ -184,18 +181,16 @@ func (f *firstTree) fill(m meta) (err error) {
 	if err := mark(x.dir, true); err != nil {
 		return failed(err)
 	}
-	w := &firstWriter{f: f, sw: x.db.NewStreamWriter(), buf: z.NewBuffer(2*firstBuffer, "tree")}
-	defer w.buf.Release()
 	m.foreign += uint64(len(f.list))
-	if err = w.sw.Prepare(); err == nil {
-		err = w.write(m)
+	w, err := bulk.New(x.db)
+	if err == nil {
+		if err = (&firstWriter{f, w}).write(m); err == nil {
+			err = w.Flush()
+		} else {
+			w.Cancel()
+		}
 	}
 	if err == nil {
-		err = w.sw.Flush()
-	}
-	if err != nil {
-		w.sw.Cancel()
-	} else {
 		err = mark(x.dir, false) // as long as it stands, all would be begun anew, and nothing may be built on what is there
 	}
 	if err != nil {
@@ -227,28 +222,13 @@ func mark(dir string, there bool) error {
 	return d.Sync()
 }
 
-// firstWriter writes the index in streams, each in the order of its keys.
+// firstWriter writes the index in streams, one for each kind of key, each in the order of its keys.
 type firstWriter struct {
-	f   *firstTree
-	sw  *badger.StreamWriter
-	buf *z.Buffer
+	f    *firstTree
+	bulk *bulk.Writer
 }
 
-const firstBuffer = 1 << 20
-
-func (w *firstWriter) put(key, value []byte) error {
-	badger.KVToBuffer(&pb.KV{Key: key, Value: value, Version: 1, StreamId: uint32(key[0])}, w.buf)
-	if w.buf.LenNoPadding() < firstBuffer {
-		return nil
-	}
-	return w.send()
-}
-
-func (w *firstWriter) send() error {
-	err := w.sw.Write(w.buf)
-	w.buf.Reset()
-	return err
-}
+func (w *firstWriter) put(key, value []byte) error { return w.bulk.Put(uint32(key[0]), key, value) }
 
 // kid is a node while its folder is written.
 type kid struct {
@@ -275,8 +255,8 @@ func (w *firstWriter) write(m meta) error {
 		}
 		from = to
 	}
-	for _, kind := range []byte{keyIno, keyChild, keyTwin} {
-		badger.KVToBuffer(&pb.KV{StreamId: uint32(kind), StreamDone: true}, w.buf)
+	if err := w.bulk.Done(keyIno, keyChild, keyTwin); err != nil {
+		return err
 	}
 	// Handles last, in their order.
 	for i := range f.list {
@@ -293,10 +273,7 @@ func (w *firstWriter) write(m meta) error {
 			return err
 		}
 	}
-	if err := w.put([]byte{keyMeta}, m.encode()); err != nil {
-		return err
-	}
-	return w.send()
+	return w.put([]byte{keyMeta}, m.encode())
 }
 
 func firstIno(i int) remote.Ino {
