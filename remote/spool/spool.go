@@ -22,10 +22,14 @@ type Spool struct {
 	// The part that was read last, as plain bytes.
 	window []byte
 	from   int64
+	ahead  int64 // how many bytes were read at once
 }
 
-// buffer is how many bytes are written or read at a time.
-const buffer = 64 << 10
+// buffer is how many bytes are written or read at a time; what is read from here and there is read by fewer.
+const (
+	buffer     = 64 << 10
+	leastAhead = 4 << 10
+)
 
 func failed(op string, err error) error { return remote.E(op, "", remote.IO, err) }
 
@@ -42,7 +46,7 @@ func New(dir string) (*Spool, error) {
 	}
 	var key [32]byte
 	rand.Read(key[:])
-	s := &Spool{f: f}
+	s := &Spool{f: f, ahead: leastAhead}
 	s.block, _ = aes.NewCipher(key[:]) // the key has the right length
 	s.w = bufio.NewWriterSize(cipher.StreamWriter{S: s.stream(0), W: f}, buffer)
 	return s, nil
@@ -90,8 +94,13 @@ func (s *Spool) bytes(at, n int64) ([]byte, error) {
 			}
 			s.w = nil
 		}
+		if end := s.from + int64(len(s.window)); at >= s.from && at <= end {
+			s.ahead = min(2*s.ahead, buffer)
+		} else {
+			s.ahead = leastAhead
+		}
 		from := at &^ (aes.BlockSize - 1)
-		size := min(max(at-from+n, buffer), s.size-from)
+		size := min(max(at-from+n, s.ahead), s.size-from)
 		if at+n > s.size {
 			return nil, failed("read a spool", io.ErrUnexpectedEOF)
 		}

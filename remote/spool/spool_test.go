@@ -42,6 +42,12 @@ func TestSpool(t *testing.T) {
 		if err != nil || i != 1000 {
 			t.Fatal(i, err)
 		}
+		for i := 0; i < 1000; i += 17 { // parts of windows of all sizes
+			j := i * 7919 % 1000
+			if b, err := s.Read(places[j]); err != nil || string(b) != record(j) {
+				t.Fatal(j, err)
+			}
+		}
 		for i := 999; i >= 0; i -= 7 {
 			if b, err := s.Read(places[i]); err != nil || string(b) != record(i) {
 				t.Fatal(i, err)
