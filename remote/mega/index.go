@@ -185,7 +185,7 @@ func (x *index) get(key []byte) (v []byte, err error) {
 func (x *index) scan(prefix []byte, fn func(key, value []byte) error) error {
 	return x.db.View(func(t *badger.Txn) error {
 		o := badger.DefaultIteratorOptions
-		o.Prefix, o.PrefetchSize = prefix, 64
+		o.Prefix, o.PrefetchValues = prefix, false // values are beside their keys, and fetching ahead takes a goroutine for each
 		it := t.NewIterator(o)
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {

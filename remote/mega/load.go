@@ -1,6 +1,7 @@
 package mega
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -82,23 +83,70 @@ func (r *Remote) tell(pos remote.Position, sink remote.Sink) (remote.Position, e
 	return pos, nil
 }
 
-// tellAll hands a sink the whole tree in the order of a snapshot, for which a tree is filled fastest: inodes by their numbers, then names by their folders' numbers.
+// tellAll hands a sink the whole tree.
 func (r *Remote) tellAll(pos remote.Position, sink remote.Sink) (remote.Position, error) {
 	if err := sink.Reset(); err != nil {
 		return pos, err
 	}
 	pos = remote.Position{}
-	root, err := r.rootOp()
+	err := eachPart(r.snapshot, func(ops []remote.Op) error { return sink.Apply(remote.Batch{Ops: ops}) })
 	if err != nil {
 		return pos, err
 	}
-	ops := []remote.Op{root}
-	say := func(more ...remote.Op) error {
-		if ops = append(ops, more...); len(ops) < opsAtOnce {
-			return nil
+	now := r.x.meta.position()
+	if err := sink.Apply(remote.Batch{Pos: now}); err != nil {
+		return pos, err
+	}
+	return now, nil
+}
+
+// errEnough ends a reading of which no more is wanted.
+var errEnough = errors.New("enough")
+
+// eachPart calls fn with what read says, in parts of some opsAtOnce. Read has a goroutine of its own, which is ahead of fn by some parts, and has ended when eachPart returns.
+func eachPart(read func(say func(...remote.Op) error) error, fn func([]remote.Op) error) error {
+	parts, stop := make(chan []remote.Op, 1), make(chan struct{})
+	var failed error // read's
+	go func() {
+		defer close(parts)
+		var ops []remote.Op
+		send := func() error {
+			select {
+			case parts <- ops:
+				ops = make([]remote.Op, 0, opsAtOnce+16)
+				return nil
+			case <-stop:
+				return errEnough
+			}
 		}
-		err := sink.Apply(remote.Batch{Ops: ops})
-		ops = make([]remote.Op, 0, opsAtOnce+len(more))
+		failed = read(func(more ...remote.Op) error {
+			if ops = append(ops, more...); len(ops) < opsAtOnce {
+				return nil
+			}
+			return send()
+		})
+		if failed == nil && len(ops) > 0 {
+			failed = send()
+		}
+	}()
+	var err error
+	for ops := range parts {
+		if err == nil {
+			if err = fn(ops); err != nil {
+				close(stop)
+			}
+		}
+	}
+	return cmp.Or(err, failed)
+}
+
+// snapshot says the whole tree in the order for which a tree is filled fastest: inodes by their numbers, then names by their folders' numbers.
+func (r *Remote) snapshot(say func(...remote.Op) error) error {
+	root, err := r.rootOp()
+	if err == nil {
+		err = say(root)
+	}
+	if err != nil {
 		return err
 	}
 	type folder struct {
@@ -125,17 +173,7 @@ func (r *Remote) tellAll(pos remote.Position, sink remote.Sink) (remote.Position
 			return say(remote.Op{Kind: remote.OpLink, Parent: folders[i].ino, Name: string(name), Ino: ino})
 		})
 	}
-	if err != nil {
-		return pos, err
-	}
-	if err := sink.Apply(remote.Batch{Ops: ops}); err != nil {
-		return pos, err
-	}
-	now := r.x.meta.position()
-	if err := sink.Apply(remote.Batch{Pos: now}); err != nil {
-		return pos, err
-	}
-	return now, nil
+	return err
 }
 
 // rootOp states the root. The server keeps no attributes of an account's root, so this machine does.

@@ -1,6 +1,7 @@
 package mega
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -197,5 +198,42 @@ func TestPackHandle(t *testing.T) {
 			t.Errorf("%q: %x %q", h, n, unpackHandle(n))
 		}
 		last, text = n, h
+	}
+}
+
+// TestEachPart: what is said comes in order and whole, and an error of either side ends it and is returned; nothing goes on behind it.
+func TestEachPart(t *testing.T) {
+	broken := errors.New("broken")
+	for _, c := range []struct{ say, breakSay, breakTake int }{{0, -1, -1}, {1, -1, -1}, {opsAtOnce, -1, -1}, {5*opsAtOnce + 3, -1, -1}, {5 * opsAtOnce, 3 * opsAtOnce, -1}, {5 * opsAtOnce, -1, 0}, {5 * opsAtOnce, -1, 2}} {
+		ended := false
+		said := func(say func(...remote.Op) error) error {
+			defer func() { ended = true }()
+			for i := range c.say {
+				if i == c.breakSay {
+					return broken
+				}
+				if err := say(remote.Op{Number: uint32(i)}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		next, parts := 0, 0
+		err := eachPart(said, func(ops []remote.Op) error {
+			if parts == c.breakTake {
+				return broken
+			}
+			for _, op := range ops {
+				if int(op.Number) != next {
+					t.Fatal(op.Number, next)
+				}
+				next++
+			}
+			parts++
+			return nil
+		})
+		if whole := c.breakSay < 0 && c.breakTake < 0; whole != (err == nil) || !whole && err != broken || whole && next != c.say || !ended {
+			t.Errorf("%+v: %d of %d, %v", c, next, c.say, err)
+		}
 	}
 }
