@@ -185,6 +185,9 @@ func (r *Remote) differ(old, now *node) (ops []remote.Op) {
 	if now.ino == remote.Root && !r.linked() {
 		return nil
 	}
+	if old == nil {
+		ops = make([]remote.Op, 0, 1+len(x)+int(min(now.size/remote.MaxContent+1, 64)))
+	}
 	if old == nil || a != oa {
 		if old != nil && a.Type != oa.Type {
 			a.Type = oa.Type // an inode never changes its type; only a client that writes our attributes wrongly brings that about
@@ -210,13 +213,13 @@ func (r *Remote) differ(old, now *node) (ops []remote.Op) {
 		}
 	}
 	if a.Type == remote.File && (old == nil || old.object != now.object) {
-		ops = append(ops, extents(now.ino, now.object, now.size)...)
+		ops = appendExtents(ops, now.ino, now.object, now.size)
 	}
 	return ops
 }
 
-// extents tells where a file's content is.
-func extents(ino remote.Ino, o object, size uint64) (ops []remote.Op) {
+// appendExtents tells where a file's content is.
+func appendExtents(ops []remote.Op, ino remote.Ino, o object, size uint64) []remote.Op {
 	for off := uint64(0); off < size; off += remote.MaxContent {
 		n := min(size-off, remote.MaxContent)
 		ops = append(ops, remote.Op{Kind: remote.OpExtent, Ino: ino, Extent: remote.Extent{Off: off, Len: n, Ref: pieceRef(o, off/remote.MaxContent, n)}})
