@@ -34,8 +34,8 @@ func TestM01ToM10HostileTree(t *testing.T) {
 				folderNode("selfself", "selfself", "self"), folderNode("ring0000", "ring0001", "r0"), folderNode("ring0001", "ring0000", "r1"), // M08
 				fileNode("orphan00", "nowhere0", "orphan", good, 5), map[string]any{"h": "root2222", "p": "", "t": 2, "a": "", "k": "", "ts": 1},
 				fileNode("version0", "goodgood", "old", good, 5), map[string]any{"h": "type9999", "p": evilRoot, "t": 9, "a": "", "k": ""}, // M09
-				fileNode("goodgood", evilRoot, "again", other, 7),                                                                                                       // M10: the same handle twice; one of them is shown
-				fileNode("neg00000", evilRoot, "neg", good, -5), fileNode("huge0000", evilRoot, "huge", good, 1e308), fileNode("text0000", evilRoot, "text", good, "x"), // M16
+				fileNode("goodgood", evilRoot, "again", other, 7),                                                                                                                                                             // M10: the same handle twice; one of them is shown
+				fileNode("neg00000", evilRoot, "neg", good, -5), fileNode("huge0000", evilRoot, "huge", good, 1e308), fileNode("large000", evilRoot, "large", good, 1<<62), fileNode("text0000", evilRoot, "text", good, "x"), // M16
 				map[string]any{"h": "bad", "p": evilRoot, "t": 0}, map[string]any{"h": 5},
 			)
 			r := e.open(o)

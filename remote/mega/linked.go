@@ -48,7 +48,7 @@ func (r *Remote) readLink(ctx context.Context) error {
 		return remote.E("open the link", r.o.Link.Handle, remote.Integrity, errors.New("the answer has another form"))
 	}
 	size, err := strconv.ParseUint(string(g.S), 10, 63)
-	if err != nil || size > remote.MaxSize || len(g.AT) > megacrypt.MaxAttributes*4/3+4 {
+	if err != nil || size > maxFile || len(g.AT) > megacrypt.MaxAttributes*4/3+4 {
 		return remote.E("open the link", r.o.Link.Handle, remote.Integrity, errors.New("the file has no size that a file can have, or more attributes"))
 	}
 	n := &node{handle: r.o.Link.Handle, parent: linkRoot, attrs: g.AT, key: r.o.Link.Key, size: size, object: nodeObject(r.o.Link.Handle)}

@@ -162,7 +162,16 @@ func (r *Remote) snapshot(say func(...remote.Op) error) error {
 		if n.folder {
 			folders = append(folders, folder{n.ino, n.handle})
 		}
-		return say(r.differ(nil, n)...)
+		ops, content := r.described(nil, n)
+		if err := say(ops...); err != nil || !content {
+			return err
+		}
+		for op := range extents(n.ino, n.object, n.size) {
+			if err := say(op); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	for i := 0; i < len(folders) && err == nil; i++ {
 		err = r.x.scan(kstr(keyChild, folders[i].handle), func(name, v []byte) error {

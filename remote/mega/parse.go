@@ -18,7 +18,8 @@ const (
 	maxString = 256 << 10 // bytes of one string
 	maxDepth  = 64
 	maxNodes  = 50_000_000
-	maxParts  = 64 // of a node's keys
+	maxParts  = 64       // of a node's keys
+	maxFile   = 16 << 40 // bytes of a file, as much as the largest account holds: each 4 MiB are a piece that is told
 )
 
 // guard reads JSON, and fails where a string is too long or brackets nest too deep, before a parser collects it.
@@ -136,7 +137,7 @@ func (ks keys) read(j *jsonNode, own string) (*node, megacrypt.Attributes) {
 	}
 	if !n.folder {
 		s, err := strconv.ParseUint(string(j.S), 10, 63)
-		if err != nil {
+		if err != nil || s > maxFile {
 			return nil, nil // no size that a file can have
 		}
 		n.size = s

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"iter"
 	"maps"
 	"slices"
 
@@ -175,7 +176,18 @@ func (c *change) write(olds map[string]*node) {
 }
 
 // differ tells what of an inode is not as it was, but for its name.
-func (r *Remote) differ(old, now *node) (ops []remote.Op) {
+func (r *Remote) differ(old, now *node) []remote.Op {
+	ops, content := r.described(old, now)
+	if content {
+		for op := range extents(now.ino, now.object, now.size) {
+			ops = append(ops, op)
+		}
+	}
+	return ops
+}
+
+// described is differ without content; it reports whether that differs too.
+func (r *Remote) described(old, now *node) (ops []remote.Op, content bool) {
 	a, x, _ := now.attr(r.o.Owner)
 	var oa remote.Attr
 	var ox map[string][]byte
@@ -183,10 +195,7 @@ func (r *Remote) differ(old, now *node) (ops []remote.Op) {
 		oa, ox, _ = old.attr(r.o.Owner)
 	}
 	if now.ino == remote.Root && !r.linked() {
-		return nil
-	}
-	if old == nil {
-		ops = make([]remote.Op, 0, 1+len(x)+int(min(now.size/remote.MaxContent+1, 64)))
+		return nil, false
 	}
 	if old == nil || a != oa {
 		if old != nil && a.Type != oa.Type {
@@ -212,19 +221,19 @@ func (r *Remote) differ(old, now *node) (ops []remote.Op) {
 			ops = append(ops, remote.Op{Kind: remote.OpXattr, Ino: now.ino, Name: k, Value: x[k]})
 		}
 	}
-	if a.Type == remote.File && (old == nil || old.object != now.object) {
-		ops = appendExtents(ops, now.ino, now.object, now.size)
-	}
-	return ops
+	return ops, a.Type == remote.File && (old == nil || old.object != now.object)
 }
 
-// appendExtents tells where a file's content is.
-func appendExtents(ops []remote.Op, ino remote.Ino, o object, size uint64) []remote.Op {
-	for off := uint64(0); off < size; off += remote.MaxContent {
-		n := min(size-off, remote.MaxContent)
-		ops = append(ops, remote.Op{Kind: remote.OpExtent, Ino: ino, Extent: remote.Extent{Off: off, Len: n, Ref: pieceRef(o, off/remote.MaxContent, n)}})
+// extents tells where a file's content is.
+func extents(ino remote.Ino, o object, size uint64) iter.Seq[remote.Op] {
+	return func(yield func(remote.Op) bool) {
+		for off := uint64(0); off < size; off += remote.MaxContent {
+			n := min(size-off, remote.MaxContent)
+			if !yield(remote.Op{Kind: remote.OpExtent, Ino: ino, Extent: remote.Extent{Off: off, Len: n, Ref: pieceRef(o, off/remote.MaxContent, n)}}) {
+				return
+			}
+		}
 	}
-	return ops
 }
 
 // pieceRef refers to a whole piece of n bytes.

@@ -100,7 +100,7 @@ func (r *Remote) StoreFile(ctx context.Context, size uint64, read func(ctx conte
 	}
 	r.up.mu.Unlock()
 	var refs []remote.Ref
-	for _, op := range appendExtents(nil, 0, x.object, size) {
+	for op := range extents(0, x.object, size) {
 		refs = append(refs, op.Extent.Ref)
 	}
 	return refs, nil
