@@ -152,6 +152,9 @@ func TestMegaNodes(t *testing.T) {
 		begun := time.Now()
 		folders := (&filler{t: t, s: session}).fill(total)
 		t.Logf("%d nodes made in %v", total, time.Since(begun).Round(time.Millisecond))
+		begun = time.Now()
+		all := len((&filler{t: t, s: session, n: 1 << 20}).post(h.URL+"/cs?id=all&sid="+session.SID, []byte(`[{"a":"f","c":1,"r":1}]`)))
+		t.Logf("the server alone tells it in %v, %d MiB", time.Since(begun).Round(time.Millisecond), all>>20)
 		pass := place.File("pass", []byte(password+"\n"))
 		m.want(0, "is logged in", "login", "--passphrase-file", pass, "mega+http://"+email+"@"+strings.TrimPrefix(h.URL, "http://"))
 		m.url = "mega:"

@@ -43,15 +43,17 @@ func decodedTree(b []byte, s *treeSink) bool {
 	if !is('[') || !is('{') {
 		return false
 	}
+	listed := false
 	for d.More() {
 		t, err := d.Token()
 		switch {
 		case err != nil:
 			return false
 		case t == "f":
-			if !is('[') {
+			if !is('[') || listed {
 				return false
 			}
+			listed = true
 			for d.More() {
 				var n jsonNode
 				var typ *json.UnmarshalTypeError

@@ -231,7 +231,7 @@ func readTree(r io.Reader, s *treeSink) error {
 	if t != json.Delim('{') {
 		return void(nil)
 	}
-	count := 0
+	count, listed := 0, false
 	for d.More() {
 		t, err := d.Token()
 		if err != nil {
@@ -239,9 +239,10 @@ func readTree(r io.Reader, s *treeSink) error {
 		}
 		switch t {
 		case "f":
-			if t, err := d.Token(); err != nil || t != json.Delim('[') {
+			if t, err := d.Token(); err != nil || t != json.Delim('[') || listed {
 				return void(err)
 			}
+			listed = true
 			l := newList(io.MultiReader(d.Buffered(), in))
 			for {
 				b, err := l.next()
