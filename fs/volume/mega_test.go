@@ -57,18 +57,22 @@ func (a *account) login() *mega.Session {
 }
 
 // mount opens the account as a volume, with folders of its own or those given.
-func (a *account) mount(s *mega.Session, state, cache string) (*bench, func()) {
+func (a *account) mount(s *mega.Session, state, cache string, change ...func(*Options)) (*bench, func()) {
 	a.t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	r, err := mega.Open(mega.Options{Session: s, StateDir: state, Log: log, Retry: 5 * time.Second})
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	v, err := Open(ctx, Options{
+	o := Options{
 		Remote: r, StateDir: state, CacheDir: cache, JournalSize: 64 << 20,
 		Settle: time.Millisecond, MaxAge: 10 * time.Millisecond, Poll: 20 * time.Millisecond, Log: log,
 		JournalOptions: func(o *journal.Options) { o.SegmentSize = 4 << 20 },
-	})
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	v, err := Open(ctx, o)
 	if err != nil {
 		r.Close()
 		a.t.Fatal(err)

@@ -9,16 +9,18 @@ import (
 )
 
 // Admit slows a writer of n bytes down so that the journal is never found full as long as the remote takes anything: freely below five
-// eighths, an eighth above where the engine begins to send all there is; then ever slower, and at the end waiting for room. Likewise with the number of changed inodes. It fails with NoSpace when
+// eighths, an eighth above where the engine begins to send all there is, or at a remote of whole files just there; then ever slower, and at the end waiting
+// for room. Likewise with the number of changed inodes. It fails with NoSpace when
 // nothing could be sent for Patience, or when one request got nowhere for Timeout; the engine's own work, such as a snapshot of many files, may take longer.
 func (e *Engine) Admit(ctx context.Context, n int64) error {
 	var waited time.Duration
+	stuck := false
 	for {
 		s := e.o.Journal.Stat()
 		room := e.o.Journal.Room()
 		dirty := e.o.Tree.Dirty()
 		crowded := dirty > maxDirty
-		free := s.Limit / 8 * 5
+		free := share(s.Limit, max(5, e.forcedAt()))
 		reserve := reserve + s.SegmentSize // and what trim.go needs
 		if s.Used < free && room > n+reserve && dirty < e.o.Many {
 			return nil
@@ -53,6 +55,12 @@ func (e *Engine) Admit(ctx context.Context, n int64) error {
 			return remote.E("write", "", remote.NoSpace, errors.New("the journal is full and the store takes nothing; see megafs status"))
 		}
 		start := time.Now()
+		if !stuck {
+			stuck = true
+			e.stuck.Add(1)
+			defer e.stuck.Add(-1)
+			e.Kick()
+		}
 		select {
 		case <-ctx.Done():
 			return remote.E("write", "", remote.Canceled, ctx.Err())

@@ -43,7 +43,7 @@ type Options struct {
 	Changed func()
 
 	Settle   time.Duration // how long a file must have been left alone; default 0.5 s
-	MaxAge   time.Duration // how long one that is never left alone is kept back; default 30 s
+	MaxAge   time.Duration // how long one that is never left alone is kept back; default 30 s; longer for a large one that is open at a remote of whole files
 	Gather   time.Duration // how long after a round the next one begins at the earliest, so that few carry much; default: twice Settle
 	Poll     time.Duration // how often the remote is asked for what others did; default 1.1 s, negative: never
 	Patience time.Duration // how long a writer waits for room while nothing can be sent; default 30 s
@@ -60,7 +60,9 @@ type Engine struct {
 	done   chan struct{}
 	kick   chan struct{}
 	turns  chan turn
-	want   atomic.Bool // a snapshot, as soon as all is sent
+	whole  bool         // the remote knows whole files only
+	stuck  atomic.Int32 // writers that wait for room
+	want   atomic.Bool  // a snapshot, as soon as all is sent
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and renewed when anything below changes
@@ -130,7 +132,7 @@ func Start(o Options) *Engine {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &Engine{
-		o: o, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1), turns: make(chan turn),
+		o: o, cancel: cancel, done: make(chan struct{}), kick: make(chan struct{}, 1), turns: make(chan turn), whole: isWhole(o.Remote),
 		changed: make(chan struct{}), failed: map[remote.Ino]Failure{}, state: State{Online: true},
 	}
 	go e.run(ctx)
@@ -305,15 +307,6 @@ func (e *Engine) backoff(err error) time.Duration {
 	return e.retry
 }
 
-// hurry reports whether nothing may be kept back: somebody waits, or the journal fills.
-func (e *Engine) hurry() bool {
-	e.mu.Lock()
-	urgent := e.urgent > 0
-	e.mu.Unlock()
-	s := e.o.Journal.Stat()
-	return urgent || s.Used > s.Limit/2 || e.o.Tree.Dirty() > e.o.Many/2
-}
-
 // round sends what has settled. It returns how long to wait before the next one may begin.
 func (e *Engine) round(ctx context.Context, now time.Time, poll bool) (time.Duration, error) {
 	if e.o.Ready != nil {
@@ -343,7 +336,7 @@ func (e *Engine) round(ctx context.Context, now time.Time, poll bool) (time.Dura
 			return e.backoff(err), err
 		}
 	}
-	if now.Before(e.rest) && !e.hurry() {
+	if now.Before(e.rest) && e.haste() == calm {
 		return 0, e.last()
 	}
 	g, err := e.freeze(now)
@@ -386,7 +379,7 @@ func (e *Engine) last() error {
 }
 
 func (e *Engine) freeze(now time.Time) (*tree.Generation, error) {
-	hurry := e.hurry()
+	h := e.haste()
 	e.mu.Lock()
 	failed := make(map[remote.Ino]bool, len(e.failed))
 	for ino, f := range e.failed {
@@ -399,15 +392,7 @@ func (e *Engine) freeze(now time.Time) (*tree.Generation, error) {
 	e.mu.Unlock()
 	at := now.UnixNano()
 	return e.o.Tree.Freeze(func(n tree.Node, first, last int64) bool {
-		switch {
-		case failed[n.Ino]:
-			return true
-		case hurry || at-first > int64(e.o.MaxAge):
-			return false
-		case at-last < int64(e.o.Settle):
-			return true
-		}
-		return e.o.Writing != nil && e.o.Writing(n.Ino)
+		return failed[n.Ino] || e.keeps(h, n, first, last, at)
 	})
 }
 
