@@ -114,6 +114,12 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	if err != nil {
 		return nil, err
 	}
+	bg, stop := context.WithCancel(context.Background())
+	v.stop, v.closing = stop, bg.Done()
+	if v.traits.WholeFiles {
+		// While the tree is asked for, so that it is over another connection: a reader then finds one that is free.
+		v.wg.Go(func() { v.quota.watch(bg) })
+	}
 	var l log
 	jo := journal.Options{Dir: filepath.Join(o.StateDir, "journal"), Key: o.Keys.Journal, Limit: o.JournalSize}
 	if o.JournalOptions != nil {
@@ -152,9 +158,9 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 		Sink: func(ctx context.Context) remote.Sink { v.sink.ctx = ctx; return v.sink }, Ready: v.ready,
 		Changed: func() { v.foreign() }, Forward: v.forward, MoveAt: o.MoveAt, Patience: o.Room, Many: o.Many, Loaded: loaded,
 	})
-	bg, stop := context.WithCancel(context.Background())
-	v.stop, v.closing = stop, bg.Done()
-	v.wg.Go(func() { v.quota.watch(bg) })
+	if !v.traits.WholeFiles {
+		v.wg.Go(func() { v.quota.watch(bg) })
+	}
 	return v, nil
 }
 

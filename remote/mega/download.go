@@ -172,34 +172,47 @@ func (d *downloads) read(ctx context.Context, f *file, from int64, dst []byte) e
 	return nil
 }
 
-// fly downloads adjacent chunks and lets those go on who wait for them.
+// fly downloads adjacent chunks and lets those go on who wait for them, as each chunk comes.
 func (d *downloads) fly(f *file, first, last int64) {
 	from, _ := megacrypt.ChunkBorders(first, f.size)
 	_, to := megacrypt.ChunkBorders(last, f.size)
-	buf, err := d.get(f, from, to)
 	d.mu.Lock()
 	cs := make([]*chunk, 0, last-first+1)
 	for i := first; i <= last; i++ {
 		cs = append(cs, d.flying[chunkKey{f.handle, i}])
 	}
 	d.mu.Unlock()
-	for i := first; i <= last; i++ {
-		c := cs[i-first]
-		if c.err = err; err == nil {
-			s, e := megacrypt.ChunkBorders(i, f.size)
-			c.data = buf[s-from : e-from : e-from]
-			f.cipher.XOR(c.data, c.data, s)
-			c.err = d.check(f, i, f.cipher.ChunkMAC(c.data))
+	next := first
+	err := d.get(f, from, to, func(b []byte) {
+		for ; next <= last; next++ {
+			s, e := megacrypt.ChunkBorders(next, f.size)
+			if e-from > int64(len(b)) {
+				return
+			}
+			d.land(f, next, cs[next-first], b[s-from:e-from:e-from], nil)
 		}
-		if c.err != nil {
-			c.data = nil
-		}
-		d.mu.Lock()
-		delete(d.flying, chunkKey{f.handle, i})
-		if c.err == nil {
-			d.chunks.Add(chunkKey{f.handle, i}, c)
-		}
-		d.mu.Unlock()
-		close(c.done)
+	})
+	for ; next <= last; next++ {
+		d.land(f, next, cs[next-first], nil, err)
 	}
+}
+
+// land decrypts a chunk that came and lets those go on who wait for it, or tells them why it did not come.
+func (d *downloads) land(f *file, i int64, c *chunk, data []byte, err error) {
+	if err == nil {
+		s, _ := megacrypt.ChunkBorders(i, f.size)
+		f.cipher.XOR(data, data, s)
+		err = d.check(f, i, f.cipher.ChunkMAC(data))
+	}
+	if c.err = err; err == nil {
+		c.data = data
+	}
+	k := chunkKey{f.handle, i}
+	d.mu.Lock()
+	delete(d.flying, k)
+	if err == nil {
+		d.chunks.Add(k, c)
+	}
+	d.mu.Unlock()
+	close(c.done)
 }

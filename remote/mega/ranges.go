@@ -12,10 +12,11 @@ import (
 	"megafs/remote"
 )
 
-// get downloads bytes of a file's ciphertext.
-func (d *downloads) get(f *file, from, to int64) ([]byte, error) {
+// get downloads bytes of a file's ciphertext, and says when there are more of them: came has all there are from the first on, and may change
+// them in place.
+func (d *downloads) get(f *file, from, to int64, came func([]byte)) error {
 	if err := d.room.Acquire(d.ctx, min(to-from, 2*flightMost)); err != nil {
-		return nil, remote.E("download", f.handle, remote.Canceled, err)
+		return remote.E("download", f.handle, remote.Canceled, err)
 	}
 	defer d.room.Release(min(to-from, 2*flightMost))
 	ctx := allow(d.ctx, downloadTime)
@@ -24,25 +25,25 @@ func (d *downloads) get(f *file, from, to int64) ([]byte, error) {
 	delay, fresh := retryFirst, false
 	for try := 0; ; try++ {
 		if err := d.transfer.err(time.Now()); err != nil {
-			return nil, err
+			return err
 		}
 		url, err := d.url(ctx, f, fresh)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		before := len(buf)
-		if buf, fresh, err = d.part(ctx, url, from, to, buf); err == nil {
-			return buf, nil
+		if buf, fresh, err = d.part(ctx, url, from, to, buf, came); err == nil {
+			return nil
 		}
 		if len(buf) > before {
 			try = 0
 		}
 		if remote.Is(err, remote.Quota) || remote.Is(err, remote.Integrity) || try >= 5 || ctx.Err() != nil {
-			return nil, err
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, remote.E("download", f.handle, remote.Timeout, err)
+			return remote.E("download", f.handle, remote.Timeout, err)
 		case <-time.After(delay):
 		}
 		delay = min(2*delay, retryMost)
@@ -106,7 +107,7 @@ func (d *downloads) url(ctx context.Context, f *file, fresh bool) (string, error
 }
 
 // part downloads what is missing of [from, to) in buf. fresh says that a new URL is needed.
-func (d *downloads) part(ctx *allowance, url string, from, to int64, buf []byte) (_ []byte, fresh bool, err error) {
+func (d *downloads) part(ctx *allowance, url string, from, to int64, buf []byte, came func([]byte)) (_ []byte, fresh bool, err error) {
 	at := from + int64(len(buf))
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/%d-%d", url, at, to-1), nil)
 	if err != nil {
@@ -132,10 +133,19 @@ func (d *downloads) part(ctx *allowance, url string, from, to int64, buf []byte)
 	default:
 		return buf, false, remote.E("download", "", remote.Unreachable, fmt.Errorf("status %d", resp.StatusCode))
 	}
-	n, err := io.ReadFull(&paced{r: resp.Body, a: ctx, pace: d.r.api.pace.Down}, buf[len(buf):to-from])
-	d.r.api.count2(0, int64(n))
-	if buf = buf[:len(buf)+n]; err != nil {
-		return buf, false, lineError(ctx, "download", err)
+	body := &paced{r: resp.Body, a: ctx, pace: d.r.api.pace.Down}
+	for int64(len(buf)) < to-from {
+		n, err := body.Read(buf[len(buf) : to-from])
+		d.r.api.count2(0, int64(n))
+		if buf = buf[:len(buf)+n]; n > 0 {
+			came(buf)
+		}
+		if err != nil && int64(len(buf)) < to-from {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return buf, false, lineError(ctx, "download", err)
+		}
 	}
 	return buf, false, nil
 }
