@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -74,7 +75,11 @@ func newAPI(base string, client *http.Client) (*api, error) {
 		t.ResponseHeaderTimeout = answerTime
 		t.TLSHandshakeTimeout = 10 * time.Second
 		t.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
-		t.MaxIdleConnsPerHost = 40 // small files come and go many at a time
+		if t.TLSClientConfig == nil {
+			t.TLSClientConfig = &tls.Config{}
+		}
+		t.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(0) // storage hosts come and go
+		t.MaxIdleConnsPerHost = 40                                             // small files come and go many at a time
 		t.MaxResponseHeaderBytes = 64 << 10
 		client = &http.Client{Transport: t}
 	}
