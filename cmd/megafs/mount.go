@@ -66,7 +66,7 @@ var mountCommand = &cli.Command{
 		&cli.StringFlag{Name: "remote", Aliases: []string{"r"}, Usage: "`URL` of the vault: dir:/path or s3://host[:port]/bucket[/prefix]; or mega: for the MEGA account that is logged in, or the link of a public folder or file there", EnvVars: []string{"MEGAFS_REMOTE"}},
 		&cli.StringFlag{Name: "cache-size", Usage: "`SIZE` on disk for cached blocks; a vault in a local folder needs none unless you say so", DefaultText: "10G"},
 		&cli.StringFlag{Name: "memory", Usage: "`SIZE` of memory to stay under", Value: "256M"},
-		&cli.StringFlag{Name: "journal-size", Usage: "`SIZE` on disk for what is not sent yet", Value: "1G"},
+		&cli.StringFlag{Name: "journal-size", Usage: "`SIZE` on disk for what is not sent yet", DefaultText: "1G; 4G for a MEGA account"},
 		uploadLimit, downloadLimit,
 		&cli.BoolFlag{Name: "foreground", Aliases: []string{"f"}, Usage: "stay in the foreground"},
 		&cli.BoolFlag{Name: "read-only", Usage: "take no changes"},
@@ -113,6 +113,9 @@ func mountSettings(c *cli.Context) (*settings, error) {
 	}
 	if s.Log, err = filepath.Abs(s.Log); err != nil {
 		return nil, err
+	}
+	if s.JournalSize = 1 << 30; p.Mega != nil {
+		s.JournalSize = 4 << 30
 	}
 	for flag, to := range map[string]*int64{"cache-size": &s.CacheSize, "memory": &s.Memory, "journal-size": &s.JournalSize} {
 		if c.String(flag) == "" {
