@@ -27,4 +27,9 @@ type WholeFiles interface {
 	// StoreFile uploads size bytes, at least one, that read delivers from any offset, and returns where each piece of MaxContent bytes lies. The same
 	// bytes must be delivered each time. stored is told what Store tells it.
 	StoreFile(ctx context.Context, size uint64, read func(ctx context.Context, off uint64, dst []byte) error, stored func(ref Ref, sealed []byte)) ([]Ref, error)
+
+	// CopyFile is StoreFile for content that the remote has: refs are its pieces of MaxContent bytes from the beginning to the end, of size bytes in all. It
+	// returns nil if that is not all of one file's content, or none that can be copied now; then StoreFile is to store it. What comes to light only
+	// when a Commit refers to the copy ends that with Conflict, and the next CopyFile returns nil.
+	CopyFile(ctx context.Context, size uint64, refs []Ref) ([]Ref, error)
 }

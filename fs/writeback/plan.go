@@ -11,7 +11,9 @@ import (
 type Want struct {
 	Ino remote.Ino
 	Off uint64
-	Len uint64 // at most remote.MaxContent
+	Len uint64 // at most remote.MaxContent, but for a whole file
+
+	Stored []remote.Ref // of a whole file: where all of it is stored already, piece by piece, if it is
 }
 
 // Planned is what a generation comes to: Ops to commit, and content to be stored first, each as an OpExtent of its own after Ops' attributes.
@@ -100,7 +102,34 @@ func (p *Planned) file(i *tree.Inode) {
 	if i.Now == nil || i.Was != nil && i.Now.Attr == i.Was.Attr {
 		p.Ops = append(p.Ops, remote.Op{Kind: remote.OpNode, Ino: i.Ino, Attr: n.Attr}) // whoever stores it wants its attributes too
 	}
-	p.Whole = append(p.Whole, Want{i.Ino, 0, size})
+	p.Whole = append(p.Whole, Want{Ino: i.Ino, Len: size, Stored: stored(i.Body, size)})
+}
+
+// stored returns the pieces of remote.MaxContent bytes of which a file's content is a copy, nil if it is none.
+func stored(b *tree.Body, size uint64) (refs []remote.Ref) {
+	if b == nil {
+		return nil
+	}
+	at := uint64(0)
+	for _, r := range b.Runs {
+		if at == size {
+			break
+		}
+		e, n := r.Place.Shared, min(r.Len, size-at)
+		if r.Off != at || e == nil || e.Hole || e.Inline != nil || uint64(e.Ref.Off) != at%remote.MaxContent || uint64(e.Ref.Off)+n > remote.MaxContent {
+			return nil
+		}
+		if at%remote.MaxContent == 0 {
+			refs = append(refs, e.Ref)
+		} else if e.Ref.Object != refs[len(refs)-1].Object {
+			return nil
+		}
+		at += n
+	}
+	if at != size {
+		return nil
+	}
+	return refs
 }
 
 // body plans a file's content: first what went, then holes and what is shared, then what is to be stored.
@@ -115,7 +144,7 @@ func (p *Planned) body(i *tree.Inode) {
 	if size <= remote.MaxInline {
 		for _, r := range i.Body.Runs {
 			if r.Off < size {
-				p.Inline = append(p.Inline, Want{i.Ino, 0, size})
+				p.Inline = append(p.Inline, Want{Ino: i.Ino, Len: size})
 				break
 			}
 		}
@@ -154,7 +183,7 @@ func (p *Planned) body(i *tree.Inode) {
 	for _, s := range dirty {
 		for off := s.Off; off < s.End; {
 			to := min(s.End, off-off%remote.MaxContent+remote.MaxContent)
-			p.Stored = append(p.Stored, Want{i.Ino, off, to - off})
+			p.Stored = append(p.Stored, Want{Ino: i.Ino, Off: off, Len: to - off})
 			off = to
 		}
 	}

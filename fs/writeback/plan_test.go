@@ -70,3 +70,42 @@ func TestPlan(t *testing.T) {
 		}
 	}
 }
+
+// TestPlanWholeCopies tells which whole files are copies of stored content: those of which all pieces are there, in order and from their beginning.
+func TestPlanWholeCopies(t *testing.T) {
+	const piece = remote.MaxContent
+	shared := func(off, n uint64, object byte, at uint32) tree.Run {
+		return tree.Run{Off: off, Len: n, Place: tree.Place{Shared: &remote.Extent{Len: n, Ref: remote.Ref{Object: remote.ObjectID{object}, Off: at}}}}
+	}
+	for name, c := range map[string]struct {
+		size uint64
+		runs []tree.Run
+		want string
+	}{
+		"a piece":            {100, []tree.Run{shared(0, 100, 1, 0)}, "1 "},
+		"more than one":      {2*piece + 5, []tree.Run{shared(0, piece, 1, 0), shared(piece, piece, 2, 0), shared(2*piece, 5, 3, 0)}, "1 2 3 "},
+		"copied bit by bit":  {piece + 5, []tree.Run{shared(0, 10, 1, 0), shared(10, piece-10, 1, 10), shared(piece, 5, 2, 0)}, "1 2 "},
+		"cut":                {50, []tree.Run{shared(0, 100, 1, 0)}, "1 "},
+		"the end is missing": {101, []tree.Run{shared(0, 100, 1, 0)}, ""},
+		"the beginning is":   {100, []tree.Run{shared(10, 90, 1, 10)}, ""},
+		"from the midst":     {100, []tree.Run{shared(0, 100, 1, 7)}, ""},
+		"of two":             {100, []tree.Run{shared(0, 50, 1, 0), shared(50, 50, 2, 50)}, ""},
+		"a gap":              {100, []tree.Run{shared(0, 50, 1, 0), shared(51, 49, 1, 51)}, ""},
+		"written over":       {100, []tree.Run{shared(0, 50, 1, 0), {Off: 50, Len: 50}}, ""},
+		"a hole":             {100, []tree.Run{shared(0, 50, 1, 0), {Off: 50, Len: 50, Place: tree.Place{Hole: true}}}, ""},
+		"over a border":      {2 * piece, []tree.Run{shared(0, 2*piece, 1, 0)}, ""},
+	} {
+		i := tree.Inode{Ino: 7, Now: &tree.Node{Ino: 7, Links: 1, Attr: remote.Attr{Type: remote.File, Size: c.size}}, Body: &tree.Body{Cut: ^uint64(0), Runs: c.runs}}
+		p := PlanWhole(&tree.Generation{Inodes: []tree.Inode{i}})
+		if len(p.Whole) != 1 || p.Whole[0].Len != c.size {
+			t.Fatalf("%s: %v", name, p.Whole)
+		}
+		got := ""
+		for _, r := range p.Whole[0].Stored {
+			got += fmt.Sprint(r.Object[0], " ")
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}

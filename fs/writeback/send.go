@@ -162,7 +162,7 @@ func (e *Engine) lookAlone() error {
 // Remote says.
 const filesAtOnce = 32
 
-// storeFiles uploads whole files, and says where their content is. One that can't be read does not stop the others that are under way.
+// storeFiles uploads whole files, but those that the remote copies, and says where their content is. One that can't be read does not stop the others that are under way.
 func (e *Engine) storeFiles(ctx context.Context, r remote.WholeFiles, wants []Want) ([]remote.Op, error) {
 	defer e.ask()()
 	refs := make([][]remote.Ref, len(wants))
@@ -170,6 +170,13 @@ func (e *Engine) storeFiles(ctx context.Context, r remote.WholeFiles, wants []Wa
 	g.SetLimit(filesAtOnce)
 	for i, w := range wants {
 		g.Go(func() error {
+			if w.Stored != nil {
+				got, err := r.CopyFile(gctx, w.Len, w.Stored)
+				if err != nil || got != nil {
+					refs[i] = got
+					return err
+				}
+			}
 			var blamed error
 			var mu sync.Mutex
 			got, err := r.StoreFile(gctx, w.Len, func(ctx context.Context, off uint64, dst []byte) error {

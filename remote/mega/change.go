@@ -159,7 +159,7 @@ func (c *change) bind(n *node, wrapped string) (stray bool, err error) {
 	if b, err := c.r.x.get(kstr(keyStray, n.handle)); err != nil || b != nil {
 		return true, err
 	}
-	i, key, late, err := c.r.intent(wrapped)
+	i, key, late, err := c.r.intent(n, wrapped)
 	if err != nil {
 		return false, err
 	}

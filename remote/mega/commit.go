@@ -251,7 +251,7 @@ func (t *commit) run(ctx context.Context) (did bool, err error) {
 	for _, step := range []struct {
 		fn func(context.Context, []*target) error
 		on []*target
-	}{{t.folders, dirs}, {t.contents, files}, {t.rename, moves}, {t.remove, gone}} {
+	}{{t.folders, dirs}, {t.files, files}, {t.rename, moves}, {t.remove, gone}} {
 		if len(step.on) == 0 {
 			continue
 		}

@@ -30,7 +30,10 @@
 //     unless Options.Delete says otherwise.
 //   - Content is uploaded under a key that is made for it. When it is uploaded anew, whatever the reason, it gets another: one key and nonce never meet two
 //     contents.
-//   - Only keys that were made in this process are ever encrypted under the master key (wrapOwn), and keys of nodes are never written back.
+//   - A copy has the key of its original, whose stored bytes it shares, so its wrapped key is not its own, and its intent bears its mark as well. It is made before what it is a copy of is replaced or
+//     removed; when the server does not make it, the content is sent.
+//   - Only keys that were made in this process are ever encrypted under the master key (wrapOwn), but that of a node that is copied: it was decrypted with the master key before, so what is sent is
+//     the text that the server has. Keys of nodes are never written back otherwise.
 //   - No byte of a file up to Options.Verify is given out before the whole of it was held against its key. Of a larger file, the first reading gives out
 //     what it reads, and knows at the end whether it was right; then a wrong file is poisoned: neither read, nor served from the cache. After that reading each chunk is
 //     held against its MAC. The cache holds content under a key of this machine's (sealer).
@@ -45,7 +48,7 @@
 // attribute of ours. Nodes whose key or attributes make no sense are shown as "(undecryptable HANDLE)", without permissions.
 //
 // Attributes of ours, beside the name "n" and the fingerprint "c" that the official clients use: "mfs", the inode's attributes as package wire encodes
-// them; "mfx", extended attributes; "mfn". When another client changed content or time since, "c" and the node's own size go before "mfs".
+// them; "mfx", extended attributes; "mfn"; "mfc", the mark of a copy. When another client changed content or time since, "c" and the node's own size go before "mfs".
 //
 // # Locks
 //

@@ -92,6 +92,15 @@ func fail(op string, c Code) error {
 	return remote.E(op, "", codes[c].kind, &CodeError{c})
 }
 
+// codeOf returns the code that an error comes from, 0 if from none.
+func codeOf(err error) Code {
+	var e *CodeError
+	if !errors.As(err, &e) {
+		return 0
+	}
+	return e.Code
+}
+
 // isCode reports whether err comes from one of the codes.
 func isCode(err error, cs ...Code) bool {
 	var e *CodeError

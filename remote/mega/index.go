@@ -29,7 +29,7 @@ const (
 	keyMACs    = 'v' // handle -> MACs of all chunks, verified
 	keyPoison  = 'p' // handle: its content is not what was stored
 	keyUpload  = 'u' // number of an upload -> handle
-	keyIntent  = 'w' // wrapped key of a node that is about to be made -> inode and content
+	keyIntent  = 'w' // wrapped key, and mark if it is a copy, of a node that is about to be made -> inode and content
 	keyLate    = 'l' // wrapped key of a node that was asked for by a commit that failed, when another began -> as with an intent, and since when; for lateLife
 	keyStray   = 'x' // handle of a node that came too late and is to go
 	keyBatch   = 'b' // sequence number -> batch

@@ -9,7 +9,7 @@ import (
 )
 
 // intent is that a node is about to be made here. It is durable before the server is asked, so that whoever finds the node, in an event or after a crash,
-// knows what it is: its wrapped key, which is random, names it.
+// knows what it is: its wrapped key, which is random, names it, and with it the mark of a copy, which has the key of another.
 type intent struct {
 	ino      remote.Ino
 	object   object // of its content
@@ -40,16 +40,23 @@ func decodeIntent(b []byte) (i intent, ok bool) {
 	return i, true
 }
 
-// intent returns what was meant by a node, and the key under which that is in the index; no key: it was not asked for here. It is late when a commit began since that does without it.
-func (r *Remote) intent(wrapped string) (i intent, key []byte, late bool, err error) {
-	for _, kind := range []byte{keyIntent, keyLate} {
-		k := kstr(kind, r.ownPart(wrapped))
-		b, err := r.x.get(k)
-		if err != nil {
-			return i, nil, false, err
-		}
-		if i, ok := decodeIntent(b); ok {
-			return i, k, kind == keyLate, nil
+// intent returns what was meant by a node with that wrapped key, and the key under which that is in the index; no key: it was not asked for here. It is late when a commit began since that does without it.
+func (r *Remote) intent(n *node, wrapped string) (i intent, key []byte, late bool, err error) {
+	wrapped = r.ownPart(wrapped)
+	names := []string{wrapped}
+	if m := n.mark(); m != "" {
+		names = []string{wrapped + m, wrapped} // a new version has the mark of an older one that was a copy, when another client takes attributes along
+	}
+	for _, name := range names {
+		for _, kind := range []byte{keyIntent, keyLate} {
+			k := kstr(kind, name)
+			b, err := r.x.get(k)
+			if err != nil {
+				return i, nil, false, err
+			}
+			if i, ok := decodeIntent(b); ok {
+				return i, k, kind == keyLate, nil
+			}
 		}
 	}
 	return i, nil, false, nil

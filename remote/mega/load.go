@@ -280,7 +280,11 @@ func (r *Remote) ours(all []packet) (out []packet) {
 
 // meant reports whether a node was asked for here.
 func (r *Remote) meant(j jsonNode) bool {
-	_, key, _, err := r.intent(j.K)
+	n := r.keys.node(&j, r.o.Session.User)
+	if n == nil {
+		return false
+	}
+	_, key, _, err := r.intent(n, j.K)
 	return err == nil && key != nil
 }
 

@@ -39,9 +39,18 @@ func (t *commit) attrs(x *target, old *node, key megacrypt.Key, name string, up 
 	}
 	describe(at, name, attr, xattrs)
 	if attr.Type != remote.Dir {
-		f := megacrypt.Fingerprint{Time: uint64(seconds(attr.Mtime))}
 		if up != nil {
+			delete(at, attrCopy)
+		}
+		if m := up.mark(); m != "" {
+			at[attrCopy] = m
+		}
+		f := megacrypt.Fingerprint{Time: uint64(seconds(attr.Mtime))}
+		if up != nil && !up.unsampled {
 			f.Sample = up.sample
+		} else if up != nil {
+			delete(at, attrPrint)
+			return t.encode(at, key)
 		} else if was, err := megacrypt.DecodeFingerprint(at[attrPrint]); err == nil {
 			f.Sample = was.Sample
 		} else if attr.Size > 0 && attr.Type == remote.File {
@@ -64,7 +73,8 @@ func (t *commit) encode(at megacrypt.Attributes, key megacrypt.Key) (string, err
 // made is a node that is asked for.
 type made struct {
 	x       *target
-	wrapped string
+	wrapped string // its key
+	intent  string // the name of its intent
 	body    map[string]any
 	parent  string
 	up      *uploaded
@@ -99,6 +109,7 @@ func (t *commit) folders(ctx context.Context, all []*target) error {
 				return err
 			}
 			m := &made{x: x, parent: parent, wrapped: t.r.wrapOwn(key[:])}
+			m.intent = m.wrapped
 			m.body = map[string]any{"h": "xxxxxxxx", "t": 1, "a": a, "k": m.wrapped}
 			ms = append(ms, m)
 		}
@@ -110,8 +121,17 @@ func (t *commit) folders(ctx context.Context, all []*target) error {
 	return nil
 }
 
-// wrapOwn wraps a key that was made here. Nothing else is ever wrapped under the master key.
+// wrapOwn wraps a key that was made here, or that of a node that is copied, which comes out as the server gave it. Nothing else is ever wrapped under the master key.
 func (r *Remote) wrapOwn(key []byte) string { return megacrypt.Encode(r.o.Session.Master.Wrap(key)) }
+
+// files makes files, new ones and new versions.
+func (t *commit) files(ctx context.Context, all []*target) error {
+	rest, err := t.copies(ctx, all)
+	if err != nil {
+		return err
+	}
+	return t.contents(ctx, rest)
+}
 
 // contents makes files of what was uploaded, new ones and new versions.
 func (t *commit) contents(ctx context.Context, all []*target) error {
@@ -197,6 +217,7 @@ func (t *commit) content(x *target, empty *uploaded) (*made, error) {
 		return nil, err
 	}
 	m.wrapped = t.r.wrapOwn(m.up.key.Pack())
+	m.intent = m.wrapped + m.up.mark()
 	m.body = map[string]any{"h": m.up.token, "t": 0, "a": a, "k": m.wrapped}
 	if old != nil {
 		m.body["ov"] = old.handle
@@ -237,7 +258,7 @@ func (t *commit) put(ctx context.Context, ms []*made) error {
 		if m.old != nil {
 			i.replaces = m.old.handle
 		}
-		w.put(kstr(keyIntent, m.wrapped), i.encode())
+		w.put(kstr(keyIntent, m.intent), i.encode())
 	}
 	if err := r.x.commit(w, r.x.meta); err != nil {
 		return err
@@ -260,13 +281,15 @@ func (t *commit) put(ctx context.Context, ms []*made) error {
 			if err == nil {
 				err = t.taken(c, m, out[i])
 			} else {
-				c.w.del(kstr(keyIntent, m.wrapped))
+				c.w.del(kstr(keyIntent, m.intent))
 			}
-			if err != nil && first == nil {
-				first = err
-			}
-			if m.up != nil && (err == nil || isCode(err, codeExpired, codeNoEntry, codeFailed, codeInternal)) {
+			if err != nil {
+				err = r.up.refused(m, err)
+			} else if m.up != nil {
 				r.up.forget(m.x.object)
+			}
+			if first == nil {
+				first = err
 			}
 		}
 		if err := r.commitChange(c); err != nil {
@@ -307,6 +330,9 @@ func (t *commit) taken(c *change, m *made, raw json.RawMessage) error {
 			c.nodes[m.old.handle] = nil
 		}
 		c.set(n)
+		if m.up != nil && m.up.from != "" {
+			return c.recopy(n, m.up.from)
+		}
 		return nil
 	}
 	return remote.E("commit", "", remote.Unreachable, errors.New("the server says that it made a file, but not the one that was asked for"))

@@ -25,7 +25,7 @@ func (s *staging) ours() error {
 		if err != nil {
 			return err
 		}
-		if _, key, _, err := s.r.intent(wrapped); err != nil || key == nil {
+		if _, key, _, err := s.r.intent(n, wrapped); err != nil || key == nil {
 			return err
 		}
 		rest[n.handle] = found{n, wrapped}

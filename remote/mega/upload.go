@@ -38,6 +38,9 @@ type uploaded struct {
 	size   uint64
 	sample [16]byte // for the fingerprint
 	at     time.Time
+
+	from      string // the node that the server copies it from; its handle is the token then
+	unsampled bool   // there is no sample
 }
 
 // uploads keeps content from its upload until a commit makes files of it.
@@ -48,11 +51,12 @@ type uploads struct {
 	pieces *semaphore.Weighted // and of what is read for them
 	mu     sync.Mutex
 	done   map[object]*uploaded
+	denied map[string]bool // nodes of which the server gave no copy
 }
 
 func newUploads(r *Remote) *uploads {
 	return &uploads{
-		r: r, done: map[object]*uploaded{}, urls: newGatherer(r.api),
+		r: r, done: map[object]*uploaded{}, denied: map[string]bool{}, urls: newGatherer(r.api),
 		room: semaphore.NewWeighted(max(r.o.Memory/2, 4*postMost)), pieces: semaphore.NewWeighted(piecesMost * remote.MaxContent),
 	}
 }
@@ -91,19 +95,28 @@ func (r *Remote) StoreFile(ctx context.Context, size uint64, read func(ctx conte
 	if err != nil {
 		return nil, err
 	}
-	r.up.mu.Lock()
-	r.up.done[x.object] = x
-	for o, y := range r.up.done {
+	r.up.keep(x)
+	return objectRefs(x.object, size), nil
+}
+
+// keep keeps content until a commit makes a file of it.
+func (u *uploads) keep(x *uploaded) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.done[x.object] = x
+	for o, y := range u.done {
 		if time.Since(y.at) > tokenLife {
-			delete(r.up.done, o)
+			delete(u.done, o)
 		}
 	}
-	r.up.mu.Unlock()
-	var refs []remote.Ref
-	for op := range extents(0, x.object, size) {
+}
+
+// objectRefs refers to all pieces of content.
+func objectRefs(o object, size uint64) (refs []remote.Ref) {
+	for op := range extents(0, o, size) {
 		refs = append(refs, op.Extent.Ref)
 	}
-	return refs, nil
+	return refs
 }
 
 // file uploads content, from the beginning again when the server says so. Each time it has a new key: the same key never meets other content.
