@@ -25,8 +25,9 @@ func TraitsOf(r Remote) Traits {
 // of its content or all: extents of MaxContent bytes each, from the beginning to the end, as StoreFile returned them; a file of no bytes has none.
 type WholeFiles interface {
 	// StoreFile uploads size bytes, at least one, that read delivers from any offset, and returns where each piece of MaxContent bytes lies. The same
-	// bytes must be delivered each time. stored is told what Store tells it.
-	StoreFile(ctx context.Context, size uint64, read func(ctx context.Context, off uint64, dst []byte) error, stored func(ref Ref, sealed []byte)) ([]Ref, error)
+	// bytes must be delivered each time. ino is whose content it is, of which no other is stored at the same time: when it failed, also in an earlier process, StoreFile may go on from there,
+	// if the bytes are still the same. What it returned before for that inode, and no Commit took, is void. stored is told what Store tells it.
+	StoreFile(ctx context.Context, ino Ino, size uint64, read func(ctx context.Context, off uint64, dst []byte) error, stored func(ref Ref, sealed []byte)) ([]Ref, error)
 
 	// CopyFile is StoreFile for content that the remote has: refs are its pieces of MaxContent bytes from the beginning to the end, of size bytes in all. It
 	// returns nil if that is not all of one file's content, or none that can be copied now; then StoreFile is to store it. What comes to light only

@@ -179,7 +179,7 @@ func (e *Engine) storeFiles(ctx context.Context, r remote.WholeFiles, wants []Wa
 			}
 			var blamed error
 			var mu sync.Mutex
-			got, err := r.StoreFile(gctx, w.Len, func(ctx context.Context, off uint64, dst []byte) error {
+			got, err := r.StoreFile(gctx, w.Ino, w.Len, func(ctx context.Context, off uint64, dst []byte) error {
 				e.pulse.Add(1)
 				err := e.read(ctx, w, off, dst)
 				if err != nil {

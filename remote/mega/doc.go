@@ -29,7 +29,8 @@
 //   - Replacing content is one command, which makes a new version; nothing is removed before what replaces it is there. What is removed goes to the rubbish bin
 //     unless Options.Delete says otherwise.
 //   - Content is uploaded under a key that is made for it. When it is uploaded anew, whatever the reason, it gets another: one key and nonce never meet two
-//     contents.
+//     contents. An upload that was cut goes on under its key, also in the next process, but a chunk only with the content that it had when it was first sent: its MAC is in the index before it
+//     is sent, and held against what is to be sent. An index that may have been put back as it was before (epoch) lets none go on.
 //   - A copy has the key of its original, whose stored bytes it shares, so its wrapped key is not its own, and its intent bears its mark as well. It is made before what it is a copy of is replaced or
 //     removed; when the server does not make it, the content is sent.
 //   - Only keys that were made in this process are ever encrypted under the master key (wrapOwn), but that of a node that is copied: it was decrypted with the master key before, so what is sent is

@@ -25,6 +25,7 @@ type evil struct {
 	cs   map[string]func(command) any // by command
 	sc   []string                     // answers, one after another; then there is nothing new
 	data []byte                       // ciphertext
+	ul   func(path string, body []byte) (status int, answer string)
 	log  []string
 	got  []command
 }
@@ -40,7 +41,10 @@ func newEvil(t *testing.T) *evil {
 
 // ServeHTTP implements http.Handler.
 func (e *evil) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
@@ -73,6 +77,10 @@ func (e *evil) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case <-time.After(10 * time.Second):
 		}
 		e.mu.Lock()
+	case strings.HasPrefix(r.URL.Path, "/ul/") && e.ul != nil:
+		status, answer := e.ul(r.URL.Path, body)
+		w.WriteHeader(status)
+		io.WriteString(w, answer)
 	case strings.HasPrefix(r.URL.Path, "/ul/"):
 		io.WriteString(w, strings.Repeat("x", tokenSize))
 	case strings.HasPrefix(r.URL.Path, "/dl/"):

@@ -68,7 +68,7 @@ func TestM24OnlyOwnKeysAreWrapped(t *testing.T) {
 	var ops []remote.Op
 	store := func(ino remote.Ino, a remote.Attr) {
 		t.Helper()
-		refs, err := r.StoreFile(context.Background(), uint64(len(plain)), func(_ context.Context, off uint64, dst []byte) error { copy(dst, plain[off:]); return nil }, nil)
+		refs, err := r.StoreFile(context.Background(), ino, uint64(len(plain)), func(_ context.Context, off uint64, dst []byte) error { copy(dst, plain[off:]); return nil }, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,6 +32,8 @@ const (
 	keyIntent  = 'w' // wrapped key, and mark if it is a copy, of a node that is about to be made -> inode and content
 	keyLate    = 'l' // wrapped key of a node that was asked for by a commit that failed, when another began -> as with an intent, and since when; for lateLife
 	keyStray   = 'x' // handle of a node that came too late and is to go
+	keySending = 'q' // inode number -> an upload that may go on
+	keyPosted  = 'y' // number of an upload, chunk -> MACs of the chunks of a post that begins with it
 	keyBatch   = 'b' // sequence number -> batch
 	keyRaw     = 'r' // handle -> node of a tree that is being read
 	keyRawSon  = 's' // parent's handle, handle: likewise

@@ -49,7 +49,7 @@ func TestPace(t *testing.T) {
 		got <- err
 	})
 	wg.Go(func() {
-		_, err := r.StoreFile(context.Background(), uint64(len(plain)), func(_ context.Context, off uint64, dst []byte) error { copy(dst, plain[off:]); return nil }, nil)
+		_, err := r.StoreFile(context.Background(), 0, uint64(len(plain)), func(_ context.Context, off uint64, dst []byte) error { copy(dst, plain[off:]); return nil }, nil)
 		got <- err
 	})
 	select {

@@ -3,7 +3,6 @@ package mega
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,6 +38,8 @@ type uploaded struct {
 	sample [16]byte // for the fingerprint
 	at     time.Time
 
+	sending *sending // the upload, if it may go on
+
 	from      string // the node that the server copies it from; its handle is the token then
 	unsampled bool   // there is no sample
 }
@@ -52,13 +53,18 @@ type uploads struct {
 	mu     sync.Mutex
 	done   map[object]*uploaded
 	denied map[string]bool // nodes of which the server gave no copy
+
+	sending map[remote.Ino]*sending // that may go on, by whose content it is
+	epoch   []byte                  // nil: no upload outlives the process
 }
 
 func newUploads(r *Remote) *uploads {
-	return &uploads{
-		r: r, done: map[object]*uploaded{}, denied: map[string]bool{}, urls: newGatherer(r.api),
+	u := &uploads{
+		r: r, done: map[object]*uploaded{}, denied: map[string]bool{}, sending: map[remote.Ino]*sending{}, epoch: epoch(r.x.dir), urls: newGatherer(r.api),
 		room: semaphore.NewWeighted(max(r.o.Memory/2, 4*postMost)), pieces: semaphore.NewWeighted(piecesMost * remote.MaxContent),
 	}
+	u.recall()
+	return u
 }
 
 func (u *uploads) get(o object) *uploaded {
@@ -74,8 +80,12 @@ func (u *uploads) get(o object) *uploaded {
 
 func (u *uploads) forget(o object) {
 	u.mu.Lock()
+	x := u.done[o]
 	delete(u.done, o)
 	u.mu.Unlock()
+	if x != nil && x.sending != nil {
+		x.sending.drop()
+	}
 }
 
 // errAgain is that an upload must begin anew.
@@ -87,11 +97,11 @@ func (r *Remote) Store(context.Context, []remote.Piece, func(remote.Ref, []byte)
 }
 
 // StoreFile implements remote.WholeFiles.
-func (r *Remote) StoreFile(ctx context.Context, size uint64, read func(ctx context.Context, off uint64, dst []byte) error, stored func(remote.Ref, []byte)) ([]remote.Ref, error) {
+func (r *Remote) StoreFile(ctx context.Context, ino remote.Ino, size uint64, read func(ctx context.Context, off uint64, dst []byte) error, stored func(remote.Ref, []byte)) ([]remote.Ref, error) {
 	if size == 0 || size > remote.MaxSize {
 		return nil, remote.E("upload", "", remote.Invalid, nil)
 	}
-	x, err := r.up.file(ctx, size, read, stored)
+	x, err := r.up.file(ctx, ino, size, read, stored)
 	if err != nil {
 		return nil, err
 	}
@@ -119,20 +129,19 @@ func objectRefs(o object, size uint64) (refs []remote.Ref) {
 	return refs
 }
 
-// file uploads content, from the beginning again when the server says so. Each time it has a new key: the same key never meets other content.
-func (u *uploads) file(ctx context.Context, size uint64, read func(context.Context, uint64, []byte) error, stored func(remote.Ref, []byte)) (x *uploaded, err error) {
+// file uploads content, from the beginning again when the server says so, or when what was sent of it before was other content. Each time it has a new key: the same
+// key never meets other content.
+func (u *uploads) file(ctx context.Context, ino remote.Ino, size uint64, read func(context.Context, uint64, []byte) error, stored func(remote.Ref, []byte)) (x *uploaded, err error) {
 	for try := 0; try < 3; try++ {
-		x = &uploaded{key: megacrypt.NewFileKey(), size: size, at: time.Now()}
-		x.object[0] = 2
-		rand.Read(x.object[1:])
-		if err = u.once(ctx, x, read, stored); !errors.Is(err, errAgain) {
-			break
+		s := u.take(ino, size)
+		err = u.once(ctx, s, read, stored)
+		if !errors.Is(err, errAgain) && !errors.Is(err, errOther) {
+			s.leave()
+			return s.x, err
 		}
+		s.drop()
 	}
-	if errors.Is(err, errAgain) {
-		err = remote.E("upload", "", remote.Unreachable, err)
-	}
-	return x, err
+	return nil, remote.E("upload", "", remote.Unreachable, err)
 }
 
 // samples reads content for a fingerprint.
@@ -149,40 +158,46 @@ func (s samples) ReadAt(b []byte, off int64) (int, error) {
 	return len(b), nil
 }
 
-// once uploads content under one key.
-func (u *uploads) once(ctx context.Context, x *uploaded, read func(context.Context, uint64, []byte) error, stored func(remote.Ref, []byte)) error {
+// once uploads content under one key, or what the server does not have of it.
+func (u *uploads) once(ctx context.Context, s *sending, read func(context.Context, uint64, []byte) error, stored func(remote.Ref, []byte)) error {
+	x := s.x
 	n := int64(min(x.size, remote.MaxContent))
 	if err := u.pieces.Acquire(ctx, n); err != nil {
 		return remote.E("upload", "", remote.Canceled, err)
 	}
 	defer u.pieces.Release(n)
-	url, err := u.url(ctx, x.size)
-	if err != nil {
-		return err
+	if s.url == "" {
+		url, err := u.url(ctx, x.size)
+		if err == nil {
+			err = s.begin(url)
+		}
+		if err != nil {
+			return err
+		}
+	} else {
+		u.r.o.Log.Info("an upload goes on where it was cut", "bytes", x.size, "there", s.already())
 	}
+	var err error
 	size, c := int64(x.size), x.key.Cipher()
-	macs := make([]megacrypt.ChunkMAC, megacrypt.Chunks(size))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(postsMost)
 	var mu sync.Mutex
-	var token []byte
+	token := x.token
 	post := func(off int64, plain []byte) func() error {
 		return func() error {
 			defer u.room.Release(int64(cap(plain)))
-			end := off + int64(len(plain))
-			for i := megacrypt.ChunkAt(off); i < int64(len(macs)); i++ {
-				s, e := megacrypt.ChunkBorders(i, size)
-				if s >= end {
-					break
-				}
-				macs[i] = c.ChunkMAC(plain[s-off : e-off])
+			if done, err := s.admit(c, off, plain); err != nil || done {
+				return err
 			}
 			c.XOR(plain, plain, off)
-			t, err := u.post(gctx, url, off, plain)
+			t, err := u.post(gctx, s.url, off, plain)
 			if len(t) > 0 {
 				mu.Lock()
-				token = t
+				token = megacrypt.Encode(t)
 				mu.Unlock()
+			}
+			if err == nil {
+				s.stored(off, off+int64(len(plain)))
 			}
 			return err
 		}
@@ -225,12 +240,17 @@ func (u *uploads) once(ctx context.Context, x *uploaded, read func(context.Conte
 	if err != nil {
 		return err
 	}
-	if len(token) != tokenSize {
+	switch {
+	case token == "":
 		return errAgain
+	case x.token != "": // all of it was there
+		return nil
 	}
-	x.token, x.key.Meta = megacrypt.Encode(token), c.Meta(macs)
-	x.sample, err = megacrypt.Sample(samples{read, ctx}, size)
-	return err
+	sample, err := megacrypt.Sample(samples{read, ctx}, size)
+	if err != nil {
+		return err
+	}
+	return s.end(token, sample)
 }
 
 // empty uploads content of no bytes.

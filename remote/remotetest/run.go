@@ -77,7 +77,7 @@ func (s *stage) file(m *machine, dir remote.Ino, name string, data []byte) ([]re
 	var refs []remote.Ref
 	var err error
 	if w, ok := m.Remote.(remote.WholeFiles); ok && len(data) > 0 {
-		refs, err = w.StoreFile(s.Context(), uint64(len(data)), func(_ context.Context, off uint64, dst []byte) error { copy(dst, data[off:]); return nil }, nil)
+		refs, err = w.StoreFile(s.Context(), ino, uint64(len(data)), func(_ context.Context, off uint64, dst []byte) error { copy(dst, data[off:]); return nil }, nil)
 	} else if len(data) > 0 {
 		var ps []remote.Piece
 		for off := 0; off < len(data); off += remote.MaxContent {
@@ -295,7 +295,7 @@ func (s *stage) contents() {
 	}
 	var err error
 	if w, ok := a.Remote.(remote.WholeFiles); ok {
-		_, err = w.StoreFile(s.Context(), 100, func(context.Context, uint64, []byte) error { return errTest }, nil)
+		_, err = w.StoreFile(s.Context(), remote.Root, 100, func(context.Context, uint64, []byte) error { return errTest }, nil)
 	} else {
 		_, err = a.Store(s.Context(), []remote.Piece{{Len: 100, Read: func(context.Context, int, []byte) error { return errTest }}}, nil)
 	}
