@@ -208,7 +208,8 @@ func TestMegaNodes(t *testing.T) {
 					}
 				}
 			}
-			t.Logf("%s %s: %v, peak RSS %d MiB, %d lines; %v %.300s", filepath.Base(name), args[0], time.Since(begun).Round(time.Millisecond), rss>>10, bytes.Count(out.Bytes(), []byte("\n")), err, errs.Bytes())
+			cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+			t.Logf("%s %s: %v, peak RSS %d MiB, %v of CPU, %d lines; %v %.300s", filepath.Base(name), args[0], time.Since(begun).Round(time.Millisecond), rss>>10, cpu.Round(10*time.Millisecond), bytes.Count(out.Bytes(), []byte("\n")), err, errs.Bytes())
 		}
 		t.Logf("%s files", files)
 		t.Run("megatools", func(t *testing.T) {
