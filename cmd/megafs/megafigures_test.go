@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"megafs/crypto/megacrypt"
 	"megafs/remote/blob/blobtest"
 )
 
@@ -91,6 +95,54 @@ func TestMegaFigures(t *testing.T) {
 		}
 		x.umount()
 	})
+	t.Run("parallel", func(t *testing.T) {
+		const at = 4
+		x.begin(false)
+		x.sh(fmt.Sprintf("for i in $(seq %d); do head -c %d /dev/urandom >part$i; done", at, size/at))
+		cpu := x.cpu()
+		took, synced := x.time("mkdir $M/parts; for i in part*; do cp $i $M/parts/ & done; wait")
+		x.tell("send files at once", synced-took, size)
+		t.Logf("%.2f s of CPU, writing included; content alone takes %.2f; %d MiB of memory", (x.cpu() - cpu).Seconds(), contentCPU(size).Seconds(), peak(t, x.status().PID)>>20)
+		x.umount()
+		x.begin(true)
+		start := time.Now()
+		cpu = x.cpu()
+		x.sh("for i in part*; do cmp $i $M/parts/$i & done; wait")
+		x.tell("read files at once, cold", time.Since(start), size)
+		t.Logf("%.2f s of CPU; content alone takes %.2f; %d MiB of memory", (x.cpu() - cpu).Seconds(), contentCPU(size).Seconds(), peak(t, x.status().PID)>>20)
+		x.umount()
+	})
+}
+
+// cpu is the time of a core that the mount took so far.
+func (x *figures) cpu() time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", x.status().PID))
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	user, _ := strconv.Atoi(f[11])
+	system, _ := strconv.Atoi(f[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// contentCPU is the time of a core that encrypting bytes and their MACs takes.
+func contentCPU(bytes int64) time.Duration {
+	const sample = 256 << 20
+	c, b := megacrypt.NewFileKey().Cipher(), make([]byte, megacrypt.MaxChunk)
+	now := func() time.Duration {
+		var u unix.Rusage
+		unix.Getrusage(unix.RUSAGE_THREAD, &u)
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start := now()
+	for range sample / len(b) {
+		c.ChunkMAC(b)
+		c.XOR(b, b, 0)
+	}
+	return time.Duration(float64(now()-start) * float64(bytes) / sample)
 }
 
 // archive makes tree.tar of folders below the source, and says how many files and bytes are in it.
