@@ -21,6 +21,7 @@ type account struct {
 	t      *testing.T
 	server *megaserver.Server
 	url    string
+	maxAge time.Duration // of changes in open files, before they are sent; default 10 ms
 }
 
 func newAccount(t *testing.T) *account {
@@ -44,7 +45,7 @@ func newAccountBehind(t *testing.T, wrap func(http.Handler) http.Handler) *accou
 	if err := s.AddAccount(megaserver.NewAccount{Email: "me@example.com", Password: "a password"}); err != nil {
 		t.Fatal(err)
 	}
-	return &account{t, s, h.URL}
+	return &account{t: t, server: s, url: h.URL, maxAge: 10 * time.Millisecond}
 }
 
 func (a *account) login() *mega.Session {
@@ -66,7 +67,7 @@ func (a *account) mount(s *mega.Session, state, cache string, change ...func(*Op
 	}
 	o := Options{
 		Remote: r, StateDir: state, CacheDir: cache, JournalSize: 64 << 20,
-		Settle: time.Millisecond, MaxAge: 10 * time.Millisecond, Poll: 20 * time.Millisecond, Log: log,
+		Settle: time.Millisecond, MaxAge: a.maxAge, Poll: 20 * time.Millisecond, Log: log,
 		JournalOptions: func(o *journal.Options) { o.SegmentSize = 4 << 20 },
 	}
 	for _, c := range change {

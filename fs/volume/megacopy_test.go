@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"megafs/remote"
 	"megafs/remote/megaserver"
@@ -92,6 +93,7 @@ func (b *bench) copyOver(from, to remote.Ino, step uint64) {
 func TestMegaCopy(t *testing.T) {
 	var x traffic
 	a := newAccountBehind(t, x.wrap)
+	a.maxAge = time.Minute // nothing is sent while it is written
 	b, end := a.mount(a.login(), t.TempDir(), t.TempDir())
 	want := map[string][]byte{"a": pattern(9<<20, 1), "small": pattern(5000, 2), "border": pattern(131072, 3)}
 	for n, p := range want {
@@ -213,6 +215,43 @@ func TestMegaCopyRefused(t *testing.T) {
 		if l, err := b.List(ctx, remote.Root); err != nil || len(l) != 2 || !bytes.Equal(b.read(b.ino(remote.Root, "b")), p) {
 			t.Error(code, l, err)
 		}
+	}
+}
+
+// TestMegaCopyRemoved: another machine removes the original before its copy is sent. The copy's content comes from the rubbish bin and is sent.
+func TestMegaCopyRemoved(t *testing.T) {
+	var x traffic
+	a := newAccountBehind(t, x.wrap)
+	state := t.TempDir()
+	s := a.login()
+	b, end := a.mount(s, state, t.TempDir())
+	p := pattern(300_000, 1)
+	b.write(b.mk(remote.Root, "a", remote.File), 0, p)
+	to := b.mk(remote.Root, "b", remote.File)
+	b.drain()
+	other, _ := a.mount(a.login(), t.TempDir(), t.TempDir())
+	x.up.Store(0)
+	hits := a.server.Faults().Hits()
+	a.server.Faults().Add(megaserver.Fault{On: "p", Drop: true, Times: 1000})
+	b.copyOver(b.ino(remote.Root, "a"), to, 1<<40)
+	until(t, "a request for a copy", func() bool { return a.server.Faults().Hits() > hits })
+	end()
+	if err := other.Unlink(ctx, remote.Root, "a"); err != nil {
+		t.Fatal(err)
+	}
+	other.drain()
+	a.server.Faults().Clear()
+	b, _ = a.mount(s, state, t.TempDir())
+	b.drain()
+	if up := x.up.Load(); up != int64(len(p)) {
+		t.Errorf("%d bytes of %d went", up, len(p))
+	}
+	for who, b := range map[string]*bench{"here": b, "there": other} {
+		until(t, "one file "+who, func() bool { return len(treeOf(b, remote.Root, "", nil)) == 1 })
+		until(t, "its content "+who, func() bool {
+			st, err := b.Lookup(ctx, remote.Root, "b")
+			return err == nil && bytes.Equal(readAll(b, st.Ino, st.Size), p)
+		})
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"megafs/remote"
+	"megafs/remote/megaserver"
 )
 
 // TestMegaUploadGoesOn ends a mount in the midst of an upload, and mounts again: what the server has is not sent again, and the file is there once.
@@ -60,6 +62,51 @@ func TestMegaUploadGoesOn(t *testing.T) {
 	end()
 	b, _ = a.mount(a.login(), t.TempDir(), t.TempDir())
 	if l, err := b.List(ctx, remote.Root); err != nil || len(l) != 2 || !bytes.Equal(b.read(b.ino(remote.Root, "f")), p) {
+		t.Error(l, err)
+	}
+}
+
+// TestG8MegaCrashLarge loses the answer to the request that makes a large file, and all that the process had in memory. The next one knows the content again: nothing is sent, and there is no second version.
+func TestG8MegaCrashLarge(t *testing.T) {
+	var x traffic
+	var puts atomic.Int32
+	a := newAccountBehind(t, func(h http.Handler) http.Handler {
+		h = x.wrap(h)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/cs" {
+				body, _ := io.ReadAll(r.Body)
+				r.Body = io.NopCloser(bytes.NewReader(body))
+				if bytes.Contains(body, []byte(`"a":"p"`)) {
+					puts.Add(1)
+				}
+			}
+			h.ServeHTTP(w, r)
+		})
+	})
+	s := a.login()
+	state, cache := t.TempDir(), t.TempDir()
+	a.maxAge = time.Minute // nothing is sent while it is written
+	b, end := a.mount(s, state, cache)
+	ino := b.mk(remote.Root, "f", remote.File)
+	b.drain()
+	puts.Store(0)
+	a.server.Faults().Add(megaserver.Fault{On: "p", Lost: true})
+	a.server.Faults().Add(megaserver.Fault{On: "p", Drop: true, Times: 1000})
+	p := pattern(9<<20, 1)
+	b.write(ino, 0, p)
+	until(t, "a lost answer", func() bool { return puts.Load() > 1 })
+	end()
+	a.server.Faults().Clear()
+	x.up.Store(0)
+	puts.Store(0)
+	b, end = a.mount(s, state, cache)
+	b.drain()
+	if up, n := x.up.Load(), puts.Load(); up != 0 || n != 0 {
+		t.Errorf("%d bytes went, and %d requests to make a file", up, n)
+	}
+	end()
+	b, _ = a.mount(a.login(), t.TempDir(), t.TempDir())
+	if l, err := b.List(ctx, remote.Root); err != nil || len(l) != 1 || !bytes.Equal(b.read(b.ino(remote.Root, "f")), p) {
 		t.Error(l, err)
 	}
 }

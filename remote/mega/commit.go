@@ -244,6 +244,8 @@ func (t *commit) run(ctx context.Context) (did bool, err error) {
 			}
 			if x.attr != nil && !n.folder && x.attr.Type == remote.File && (x.fresh && x.object != n.object || x.attr.Size != n.size) {
 				files = append(files, x)
+			} else if x.fresh && x.object == n.object { // an earlier commit made it so, and had no answer
+				t.r.up.forget(x.object)
 			}
 			moves = append(moves, x)
 		}
