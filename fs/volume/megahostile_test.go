@@ -138,6 +138,14 @@ func TestM27UploadBetrayal(t *testing.T) {
 			return answer
 		}
 	}
+	refused := func(code string) func(string, []byte, []byte) []byte { // says so, when it was not
+		return func(path string, asked, answer []byte) []byte {
+			if path == "cs" && bytes.Contains(asked, []byte(`"a":"p"`)) {
+				return []byte("[" + code + "]")
+			}
+			return answer
+		}
+	}
 	for name, spoil := range map[string]func(string, []byte, []byte) []byte{
 		"a short token":     token(func(b []byte) []byte { return b[:35] }),
 		"another token":     token(func(b []byte) []byte { return bytes.Repeat([]byte{b[0]}, 36) }),
@@ -152,6 +160,9 @@ func TestM27UploadBetrayal(t *testing.T) {
 			}
 			return answer
 		},
+		"busy, and made":          refused("-3"),
+		"no such thing, and made": refused("-9"),
+		"expired, and made":       refused("-8"),
 		"something else": func(path string, asked, answer []byte) []byte {
 			if path == "cs" && bytes.Contains(asked, []byte(`"a":"p"`)) {
 				return []byte(`[[5]]`)
@@ -187,8 +198,12 @@ func TestM27UploadBetrayal(t *testing.T) {
 				t.Errorf("in the end there are %d files: %.60q", len(want), want)
 			}
 			end()
-			b2, _ := a.mount(a.login(), t.TempDir(), t.TempDir())
+			s := a.login()
+			b2, _ := a.mount(s, t.TempDir(), t.TempDir())
 			sameTree(t, "after a fresh log-in", treeOf(b2, remote.Root, "", nil), want)
+			if n := a.used(s); strings.HasSuffix(name, ", and made") && n != 10+200_000 {
+				t.Errorf("%d bytes are at the server", n)
+			}
 		})
 	}
 }

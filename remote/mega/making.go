@@ -280,7 +280,7 @@ func (t *commit) put(ctx context.Context, ms []*made) error {
 			err := failure(cs[i], out[i])
 			if err == nil {
 				err = t.taken(c, m, out[i])
-			} else {
+			} else if remote.Is(err, remote.Quota) { // which goes on for long; whatever else the answer is, the node may be there, or come: an earlier try may have made it
 				c.w.del(kstr(keyIntent, m.intent))
 			}
 			if err != nil {
