@@ -76,7 +76,7 @@ func (r *Remote) Commit(ctx context.Context, base remote.Position, ops []remote.
 	did, err := t.run(ctx)
 	pos := r.x.meta.position()
 	if err != nil {
-		r.doubt = true
+		r.retag()
 		r.news.there.Store(true) // the server may have done more than it said, and must not be asked for it once more
 		return base, err
 	}

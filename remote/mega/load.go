@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"slices"
+	"strings"
 
 	"megafs/crypto/megacrypt"
 	"megafs/remote"
@@ -52,6 +53,9 @@ func (r *Remote) Load(ctx context.Context, from remote.Position, sink remote.Sin
 			pos = p
 		}
 		if !more {
+			if err := r.undo(ctx); err != nil {
+				return pos, err
+			}
 			return pos, r.sweep(ctx)
 		}
 	}
@@ -258,7 +262,11 @@ func (r *Remote) poll(ctx context.Context) (more bool, err error) {
 		}
 	}
 	c := r.begin()
-	if err := c.apply(e.packets); err != nil {
+	news, err := r.belated(c, e.packets)
+	if err != nil {
+		return false, err
+	}
+	if err := c.apply(news); err != nil {
 		return false, err
 	}
 	c.meta.sn, c.own = e.sn, false
@@ -271,7 +279,7 @@ func (r *Remote) ours(all []packet) (out []packet) {
 		return nil
 	}
 	for _, p := range all {
-		if p.I == r.tag || slices.ContainsFunc(p.T.F, r.meant) {
+		if strings.HasPrefix(p.I, r.ownTag()) || slices.ContainsFunc(p.T.F, r.meant) {
 			out = append(out, p)
 		}
 	}

@@ -2,7 +2,6 @@ package mega
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -92,7 +91,7 @@ func Open(o Options) (*Remote, error) {
 	if o.Retry > 0 {
 		a.retry = o.Retry
 	}
-	r := &Remote{o: o, api: a, keys: keys{o.Session.User: o.Session.Master.Unwrapper()}, doubt: true, turn: make(chan struct{}, 1)}
+	r := &Remote{o: o, api: a, keys: keys{o.Session.User: o.Session.Master.Unwrapper()}, turn: make(chan struct{}, 1)}
 	if o.Link != nil {
 		if o.Link.Folder {
 			a.link = o.Link.Handle
@@ -106,7 +105,7 @@ func Open(o Options) (*Remote, error) {
 		return nil, err
 	}
 	copy(r.id[:], r.x.meta.device[:])
-	r.tag = hex.EncodeToString(r.id[:5])
+	r.retag()
 	r.seal = newSealer(o.Session.Local("content"))
 	r.news, r.down, r.up = newNews(r), newDownloads(r), newUploads(r)
 	return r, nil
