@@ -38,7 +38,7 @@ type Remote struct {
 	api  *api
 	keys keys
 	id   remote.DeviceID
-	tag  string // by which our commands are told from others', those of earlier processes over this index too
+	tag  string // by which our commands are told from others', and from those of earlier processes over this index; under turn, see belated.go
 
 	turn  chan struct{} // held by whoever changes the index or talks about changes with the server
 	x     *index
