@@ -9,10 +9,11 @@ import (
 	"megafs/remote"
 )
 
-// A request may be carried out long after whoever sent it gave up, or is gone: when what it was to do has been done by another, and something else after that. The server has no way to make a request
-// depend on what was done since. But each event names the tag of its command, which is the index's own, and a part that is renewed whenever nobody knows what became of the commands that were sent. A command
-// under an earlier tag, of which the server tells after it once said that it has told all, came too late: what it was for was planned anew by then. What it renamed or moved is put back to where the
-// index has it, which is where it was put last here. Nodes that come late are another matter; see intent.
+// A request may be carried out long after whoever sent it gave up, or is gone: when what it was to do has been done by another, and something else after that. The server
+// has no way to make a request depend on what was done since. But each event names the tag of its command, which is the index's own, and a part that is renewed whenever nobody
+// knows what became of the commands that were sent. A command under an earlier tag, of which the server tells after it once said that it has told all, came too late: what it
+// was for was planned anew by then. What it renamed or moved is put back to where the index has it, which is where it was put last here. Nodes that come late are another
+// matter; see intent.
 
 // retag begins a new part of the tag: what was sent under the one before may still happen, and is no news until the server has told all once.
 func (r *Remote) retag() {
