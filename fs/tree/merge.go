@@ -86,12 +86,7 @@ func (t *Tree) Merge(b remote.Batch, o MergeOptions) (*Merge, error) {
 	if how, err := t.meets(s); err != nil || how != crossing && !o.Blind {
 		return nil, err
 	}
-	m := &merger{
-		o: o, was: view{base: t.base}, theirs: s.view, mine: t.current(), batch: s.top, live: t.live, open: t.pinned,
-		spots: map[nameKey]*spot{}, added: map[remote.Ino]map[nameKey]bool{}, lost: map[remote.Ino]map[nameKey]bool{},
-		revived: map[remote.Ino]bool{}, renumbered: map[remote.Ino]remote.Ino{}, strays: map[remote.Ino]Node{}, kids: map[remote.Ino]map[string]bool{},
-		out: &Merge{Pos: b.Pos},
-	}
+	m := t.merger(s, b.Pos, o)
 	m.run()
 	if m.err != nil {
 		return nil, m.err
@@ -100,6 +95,16 @@ func (t *Tree) Merge(b remote.Batch, o MergeOptions) (*Merge, error) {
 		return nil, nil
 	}
 	return m.out, nil
+}
+
+// merger begins a merge with a batch that was previewed.
+func (t *Tree) merger(s *state, pos remote.Position, o MergeOptions) *merger {
+	return &merger{
+		o: o, was: view{base: t.base}, theirs: s.view, mine: t.current(), batch: s.top, live: t.live, open: t.pinned,
+		spots: map[nameKey]*spot{}, added: map[remote.Ino]map[nameKey]bool{}, lost: map[remote.Ino]map[nameKey]bool{},
+		revived: map[remote.Ino]bool{}, renumbered: map[remote.Ino]remote.Ino{}, strays: map[remote.Ino]Node{}, kids: map[remote.Ino]map[string]bool{},
+		out: &Merge{Pos: pos},
+	}
 }
 
 // preview applies a batch to a layer of its own.
@@ -301,22 +306,10 @@ func (m *merger) run() {
 			m.collide(ino)
 		}
 	}
-	var shared []nameKey
-	for _, l := range []*layer{m.live, m.batch} {
-		for parent, names := range l.names {
-			for n := range names {
-				k := nameKey{parent, n}
-				m.at(k)
-				if _, both := m.live.names[parent][n]; both && l == m.batch {
-					shared = append(shared, k)
-				}
-			}
-		}
-	}
+	shared := m.contested()
 	if m.o.Blind {
 		m.lookAround()
 	}
-	slices.SortFunc(shared, compareKeys)
 	for _, k := range shared {
 		m.name(k)
 	}
@@ -328,6 +321,23 @@ func (m *merger) run() {
 	}
 	m.inodes()
 	m.tell()
+}
+
+// contested looks at all names that either side stated, and returns those that both did.
+func (m *merger) contested() (shared []nameKey) {
+	for _, l := range []*layer{m.live, m.batch} {
+		for parent, names := range l.names {
+			for n := range names {
+				k := nameKey{parent, n}
+				m.at(k)
+				if _, both := m.live.names[parent][n]; both && l == m.batch {
+					shared = append(shared, k)
+				}
+			}
+		}
+	}
+	slices.SortFunc(shared, compareKeys)
+	return shared
 }
 
 // collide gives what was made here another number when the batch has the number for something else: so it is when both machines

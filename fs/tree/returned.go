@@ -63,24 +63,27 @@ func (t *Tree) FrozenPrint(ino remote.Ino, size uint64) (p Print, ok bool) {
 // Returned looks what becomes of local changes when the base takes a batch of this machine's own, of which nobody here knew that the remote took it; nil when they just
 // stay. Content that lies here as it was sent is what the batch brings, and void: it is not sent once more. All else was changed later, or not sent, and lies over
 // the batch. sent is what was stored for files, by its object.
-//
-// Where an inode has one name, a batch that is a part of what was to be sent may give it a name on its way to another, and here it has its last one already, or none.
-func (t *Tree) Returned(b remote.Batch, sent map[remote.ObjectID]Sent, oneName bool) (*Merge, error) {
+// label is for OneName trees, as with a Merge; see names.
+func (t *Tree) Returned(b remote.Batch, sent map[remote.ObjectID]Sent, oneName bool, label string) (*Merge, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if t.live.empty() {
 		return nil, nil
 	}
+	s, err := t.preview(b)
+	if err != nil {
+		return nil, err
+	}
 	m := &Merge{Pos: b.Pos}
-	if err := t.arrived(m, b, sent); err != nil {
+	if err := t.arrived(m, s, sent); err != nil {
 		return nil, err
 	}
 	if oneName {
-		left, err := t.leftover(b)
+		names, err := t.cameOut(s, b, label)
 		if err != nil {
 			return nil, err
 		}
-		m.Ops = append(m.Ops, left...)
+		m.Ops = append(m.Ops, names...)
 	}
 	if len(m.Rebased)+len(m.Ops) == 0 {
 		return nil, nil
@@ -89,13 +92,9 @@ func (t *Tree) Returned(b remote.Batch, sent map[remote.ObjectID]Sent, oneName b
 }
 
 // arrived makes void the content that a batch brings.
-func (t *Tree) arrived(m *Merge, b remote.Batch, sent map[remote.ObjectID]Sent) error {
+func (t *Tree) arrived(m *Merge, s *state, sent map[remote.ObjectID]Sent) error {
 	if len(sent) == 0 {
 		return nil
-	}
-	s, err := t.preview(b)
-	if err != nil {
-		return err
 	}
 	here := t.current()
 	for _, ino := range slices.Sorted(maps.Keys(s.top.inodes)) {
@@ -145,38 +144,4 @@ func (t *Tree) arrived(m *Merge, b remote.Batch, sent map[remote.ObjectID]Sent) 
 		}
 	}
 	return nil
-}
-
-// leftover returns the names that a batch gives inodes which have their last one here already, or none.
-func (t *Tree) leftover(b remote.Batch) (out []remote.Op, err error) {
-	named := map[remote.Ino]bool{} // here
-	taken := map[remote.Ino]bool{} // their name, here
-	for parent, names := range t.live.names {
-		for n, d := range names {
-			if d.ino != 0 {
-				named[d.ino] = true
-			}
-			was, err := t.base.lookup(parent, n)
-			if err != nil {
-				return nil, err
-			}
-			if was.ino != d.ino {
-				taken[was.ino] = true
-			}
-		}
-	}
-	for i := range b.Ops {
-		op := &b.Ops[i]
-		if op.Kind != remote.OpLink {
-			continue
-		}
-		if _, stated := t.live.names[op.Parent][op.Name]; stated {
-			continue
-		}
-		d := t.live.inodes[op.Ino]
-		if named[op.Ino] || taken[op.Ino] || d != nil && d.node != nil && d.node.Links == 0 {
-			out = append(out, remote.Op{Kind: remote.OpUnlink, Parent: op.Parent, Name: op.Name, Ino: op.Ino})
-		}
-	}
-	return out, nil
 }

@@ -84,7 +84,7 @@ func TestReturned(t *testing.T) {
 				a.Size, a.Mode = 100, 0
 				b.Ops = []remote.Op{{Kind: remote.OpNode, Ino: f, Attr: a}, extent(100, object), link(1, "f", f)}
 			}
-			m, err := tr.Returned(b, sent, false)
+			m, err := tr.Returned(b, sent, false, "")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -146,7 +146,7 @@ func (v *Volume) take(ctx context.Context, b remote.Batch, blind bool) error {
 	var m *tree.Merge
 	var err error
 	if own { // and the answer was lost: what was changed here since lies over it
-		m, err = v.tree.Returned(b, v.sent, v.traits.OneName)
+		m, err = v.tree.Returned(b, v.sent, v.traits.OneName, v.label())
 	} else {
 		m, err = v.tree.Merge(b, tree.MergeOptions{Label: v.label(), NewIno: v.newIno, Same: same, Blind: blind, OneName: v.traits.OneName})
 	}
@@ -161,27 +161,53 @@ func (v *Volume) take(ctx context.Context, b remote.Batch, blind bool) error {
 			return remote.E("merge", "", remote.Other, err)
 		}
 	}
-	first, last, err := v.appendMerge(m, v.jour.Append)
+	err = v.adopt(m, v.jour.Append, func(seq uint64, now int64) error { return v.tree.Adopt(b, m, seq, now) })
 	if err != nil {
 		return err
 	}
-	// From here on the journal says it: a second merge of the same batch would contradict it.
-	err = v.jour.Sync(context.Background(), last)
-	if err == nil {
-		v.lastSeq.Store(uint64(last))
-		err = v.tree.Adopt(b, m, uint64(first), v.o.Clock().UnixNano())
-	}
-	if err != nil {
-		v.torn = remote.E("merge", "", remote.IO, fmt.Errorf("what another machine changed could not be taken in after the journal had it; mount again: %w", err))
-		return v.torn
-	}
-	v.marked = b.Pos
 	for _, c := range m.Copied {
 		if err := v.follow(c); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// adopt puts a merge into the journal, and then lets the tree have it. From the first on the journal says it: a second merge of the same batch would contradict it. The caller
+// holds mu.
+func (v *Volume) adopt(m *tree.Merge, add addRecord, have func(seq uint64, now int64) error) error {
+	first, last, err := v.appendMerge(m, add)
+	if err != nil {
+		return err
+	}
+	if err = v.jour.Sync(context.Background(), last); err == nil {
+		v.lastSeq.Store(uint64(last))
+		err = have(uint64(first), v.o.Clock().UnixNano())
+	}
+	if err != nil {
+		v.torn = remote.E("merge", "", remote.IO, fmt.Errorf("what another machine changed could not be taken in after the journal had it; mount again: %w", err))
+		return v.torn
+	}
+	v.marked = m.Pos
+	return nil
+}
+
+// landed lets the tree take what was sent from here and came out otherwise.
+func (v *Volume) landed(b remote.Batch) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.torn != nil {
+		return v.torn
+	}
+	m, err := v.tree.CameOut(b, v.label())
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		return v.tree.Commit(b)
+	}
+	// It may use the journal's reserve: what was sent goes from there.
+	return v.adopt(m, v.jour.AppendFreeing, func(seq uint64, now int64) error { return v.tree.Landed(b, m, seq, now) })
 }
 
 // appendMerge appends a merge to the journal, in as many records as it takes. The caller holds mu.

@@ -31,6 +31,8 @@ type Options struct {
 	NoteKind journal.Kind
 	// Sent puts into the journal what was stored for whole files, and returns the last record it wrote; nil: nobody wants to know.
 	Sent func([]tree.Sent) (journal.Seq, error)
+	// Landed lets the tree take what the remote made of a generation when that is not what was asked for; default: the tree alone does.
+	Landed func(remote.Batch) error
 	// Forward writes anew what inodes without names have in journal records up to one, and returns the last record it wrote; nil: never asked.
 	Forward func(inodes []remote.Ino, upto uint64) (journal.Seq, error)
 	// Sink makes what takes a load of what others did, and merges it; default: the tree, which does not.

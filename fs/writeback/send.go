@@ -118,7 +118,11 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 		e.set(func() { e.state.Uploading = 0 })
 		e.report(nil)
 	}
-	if err := e.o.Tree.Commit(b); err != nil {
+	take := e.o.Tree.Commit
+	if news && e.o.Landed != nil {
+		take = e.o.Landed
+	}
+	if err := take(b); err != nil {
 		return err
 	}
 	if news {
