@@ -161,6 +161,20 @@ func TestSessions(t *testing.T) {
 			t.Errorf("%.20q: %v", s, err)
 		}
 	}
+	// A share's key, which may begin with zeros.
+	for _, share := range []Key{{0, 0, 3}, NewKey(), {}} {
+		m := bytes.Repeat([]byte{0x5a}, len(pub.N.Bytes())-2)
+		copy(m, share[:])
+		sealed := Encode(AppendMPI(nil, new(big.Int).Exp(new(big.Int).SetBytes(m), pub.E, pub.N)))
+		if k, err := back.OpenKey(sealed); k != share || (err == nil) != (share != Key{}) {
+			t.Error("a share's key", err)
+		}
+		for _, s := range []string{"", "AAA", sealed[:40], sealed + strings.Repeat("A", 40), Encode(AppendMPI(nil, pub.N)), strings.Repeat("A", 2000)} {
+			if _, err := back.OpenKey(s); err == nil {
+				t.Errorf("%.20q: %v", s, err)
+			}
+		}
+	}
 	ts := NewSelfChallenge(mk)
 	s, err := ChallengeSession(ts, "5z_NX5Ahgz4")
 	if err != nil || CheckChallengeSession(mk, s) != nil || !Owns(s, "5z_NX5Ahgz4") {

@@ -181,6 +181,23 @@ func (k *PrivateKey) OpenSession(sealed, user string) ([]byte, error) {
 	return m[:SessionSize], nil
 }
 
+// OpenKey decrypts the key of a share that was sealed for an account's RSA key: it is what the text begins with. Whoever sealed it chose it, and nothing says
+// whether it is right but what it opens.
+func (k *PrivateKey) OpenKey(sealed string) (Key, error) {
+	b, err := Decode(sealed, 2+maxMPI)
+	if err != nil {
+		return Key{}, ErrKey
+	}
+	c, rest, err := ParseMPI(b)
+	if err != nil || len(rest) > BlockSize || c.Cmp(new(big.Int).Mul(k.p, k.q)) >= 0 {
+		return Key{}, ErrKey
+	}
+	m := k.power(c)
+	size := len(k.p.Bytes()) + len(k.q.Bytes()) - 2 // of what clients seal; a number does not tell zeros that it begins with
+	size = max(size, len(m.Bytes()))
+	return ParseFolderKey(m.FillBytes(make([]byte, size))[:BlockSize])
+}
+
 // Owns reports whether a session id is one of a user's, as far as that shows.
 func Owns(session []byte, user string) bool {
 	return len(session) == SessionSize && len(user) == handleLen && subtle.ConstantTimeCompare(session[handleAt:handleAt+handleLen], []byte(user)) == 1
