@@ -21,6 +21,12 @@ func TraitsOf(r Remote) Traits {
 	return Traits{}
 }
 
+// Guarded is a Remote in which some inodes can't be changed while others can.
+type Guarded interface {
+	// Guard returns why nobody may change an inode, or the names in it, nil if they may be changed. It asks no server, and may be called from many goroutines.
+	Guard(ino Ino) error
+}
+
 // WholeFiles is a Remote that knows the content of a file only as a whole, and takes its place in Store. Its Commit wants of each file either none
 // of its content or all: extents of MaxContent bytes each, from the beginning to the end, as StoreFile returned them; a file of no bytes has none.
 type WholeFiles interface {

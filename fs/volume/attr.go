@@ -31,6 +31,9 @@ func (v *Volume) Setattr(ctx context.Context, ino remote.Ino, s SetAttr) (Stat, 
 	defer v.mu.Unlock()
 	ino = v.inner(ino)
 	n, err := v.tree.Node(ino)
+	if err == nil {
+		err = v.may(ino)
+	}
 	if err != nil {
 		return Stat{}, err
 	}
@@ -142,6 +145,9 @@ func (v *Volume) Setxattr(ctx context.Context, ino remote.Ino, name string, valu
 	defer v.mu.Unlock()
 	ino = v.inner(ino)
 	n, err := v.tree.Node(ino)
+	if err == nil {
+		err = v.may(ino)
+	}
 	if err != nil {
 		return err
 	}
@@ -215,6 +221,9 @@ func (v *Volume) Removexattr(ctx context.Context, ino remote.Ino, name string) e
 	defer v.mu.Unlock()
 	ino = v.inner(ino)
 	n, err := v.tree.Node(ino)
+	if err == nil {
+		err = v.may(ino)
+	}
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,11 @@ func (v *Volume) Open(ctx context.Context, ino remote.Ino, write, trunc bool) (*
 	case v.o.ReadOnly && (write || trunc):
 		return nil, remote.E("open", obj(ino), remote.ReadOnly, nil)
 	}
+	if write || trunc {
+		if err := v.may(v.inner(ino)); err != nil {
+			return nil, err
+		}
+	}
 	if trunc {
 		var zero uint64
 		if _, err := v.Setattr(ctx, ino, SetAttr{Size: &zero}); err != nil {

@@ -220,6 +220,9 @@ func (v *Volume) Make(ctx context.Context, parent remote.Ino, name string, t rem
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	dir, err := v.vacant(parent, name)
+	if err == nil {
+		err = v.may(parent)
+	}
 	if err != nil {
 		return Stat{}, err
 	}
@@ -270,6 +273,9 @@ func (v *Volume) Tmpfile(ctx context.Context, parent remote.Ino, mode uint16, c 
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	dir, err := v.dir(parent)
+	if err == nil {
+		err = v.may(parent)
+	}
 	if err != nil {
 		return Stat{}, err
 	}
@@ -321,6 +327,9 @@ func (v *Volume) Link(ctx context.Context, ino, parent remote.Ino, name string) 
 		return Stat{}, remote.E("link", obj(ino), remote.TooManyLinks, nil)
 	}
 	dir, err := v.vacant(parent, name)
+	if err == nil {
+		err = v.may(ino, parent)
+	}
 	if err != nil {
 		return Stat{}, err
 	}
@@ -363,6 +372,9 @@ func (v *Volume) remove(ctx context.Context, parent remote.Ino, name string, isD
 	}
 	n, err := v.tree.Node(ino)
 	if err != nil {
+		return err
+	}
+	if err := v.may(parent, ino); err != nil {
 		return err
 	}
 	if err := v.removable(n, isDir); err != nil {

@@ -45,6 +45,9 @@ func (v *Volume) Rename(ctx context.Context, p1 remote.Ino, n1 string, p2 remote
 	case !remote.Is(err, remote.NotExist):
 		return err
 	}
+	if err := v.may(p1, p2, ino, old.Ino); err != nil {
+		return err
+	}
 	if n.Type == remote.Dir {
 		if in, err := v.within(p2, ino); err != nil || in {
 			return remote.E("rename", obj(ino), remote.Invalid, err)

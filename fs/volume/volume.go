@@ -62,7 +62,8 @@ type Volume struct {
 	cache *cache.Cache
 	eng   *writeback.Engine
 
-	traits remote.Traits // what the remote can't keep
+	guard  remote.Guarded // of what can't be changed; nil: all can
+	traits remote.Traits  // what the remote can't keep
 
 	mu      sync.Mutex // one change at a time; see doc.go
 	nextNo  uint64     // the last inode number's counter
@@ -100,6 +101,7 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	v.sink = &sink{v: v}
 	v.quota = newQuota(v)
 	v.traits = remote.TraitsOf(o.Remote)
+	v.guard, _ = o.Remote.(remote.Guarded)
 	v.o.ReadOnly = o.ReadOnly || v.traits.ReadOnly
 	defer func() {
 		if err != nil {
@@ -277,6 +279,22 @@ func (v *Volume) writable(ctx context.Context, n int64) error {
 		return remote.E("change", "", remote.ReadOnly, nil)
 	}
 	return v.eng.Admit(ctx, n)
+}
+
+// may fails when the remote lets nobody change one of the inodes; 0 is none.
+func (v *Volume) may(inodes ...remote.Ino) error {
+	if v.guard == nil {
+		return nil
+	}
+	for _, ino := range inodes {
+		if ino == 0 {
+			continue
+		}
+		if err := v.guard.Guard(ino); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (v *Volume) now() remote.Time { return remote.TimeOf(v.o.Clock()) }
