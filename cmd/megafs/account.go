@@ -188,7 +188,7 @@ func (x *served) openMega(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	o := mega.Options{
-		Session: session, StateDir: p.State, Memory: s.Memory / 4, Delete: s.DeletePermanent, Meter: x.traffic.meter(), Pace: mega.Pace{Up: x.rates.Up, Down: x.rates.Down}, Log: log,
+		Session: session, StateDir: p.State, Memory: s.Memory / 4, Shared: s.Shared, Delete: s.DeletePermanent, Meter: x.traffic.meter(), Pace: mega.Pace{Up: x.rates.Up, Down: x.rates.Down}, Log: log,
 		Owner: mega.Owner{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())},
 	}
 	if p.Mega.Link != "" {

@@ -47,6 +47,7 @@ type settings struct {
 	GC            collecting
 	At            time.Time // zero: the present
 
+	Shared          bool // what others share with the MEGA account is shown
 	WaitQuota       bool // a read waits while the MEGA account may download nothing
 	DeletePermanent bool // what is removed from a MEGA account does not go to its rubbish bin
 }
@@ -77,6 +78,7 @@ var mountCommand = &cli.Command{
 		&cli.StringSliceFlag{Name: "o", Usage: "mount `OPTIONS`, as in mount(8)"},
 		&cli.StringFlag{Name: "gc-every", Usage: "`SPAN` after which garbage is collected in the background; 0 for never", Value: "24h"},
 		&cli.StringFlag{Name: "delete", Usage: "where what is removed from a MEGA account goes: trash (its rubbish bin) or permanent", Value: "trash"},
+		&cli.BoolFlag{Name: "shared", Usage: "show what others share with a MEGA account, read-only, in the folder \"Shared with me\""},
 		&cli.StringFlag{Name: "over-quota", Usage: "what a read does while a MEGA account's transfer quota is used up: fail or wait", Value: "fail"},
 		&cli.StringFlag{Name: "keep", Usage: "`SPAN` of the past that collecting leaves whole", Value: "30d"},
 		&cli.StringFlag{Name: "gc-grace", Usage: "`SPAN` between giving up and removing, for machines that are away", Value: "24h"},
@@ -179,6 +181,9 @@ func mountSettings(c *cli.Context) (*settings, error) {
 		s.DeletePermanent = true
 	default:
 		return nil, usage("--delete is trash or permanent")
+	}
+	if s.Shared = c.Bool("shared"); s.Shared && (p.Mega == nil || p.Mega.Link != "") {
+		return nil, usage("--shared is for MEGA accounts, with which others share folders; %s is none", p.URL)
 	}
 	switch c.String("over-quota") {
 	case "fail":

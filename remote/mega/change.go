@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"maps"
 
+	"megafs/crypto/megacrypt"
 	"megafs/remote"
 )
 
@@ -18,18 +19,19 @@ const maxWalk = 4096
 
 // change is what happens to the tree, over what the index has: nodes that came, went, moved, changed. When all is known, finish tells it as Ops.
 type change struct {
-	r     *Remote
-	nodes map[string]*node // as it will be; nil: gone
-	sons  map[string]map[string]bool
-	meta  meta
-	w     *write
-	moved map[string]bool // said to be on the move, and not there yet
-	own   bool            // nodes were made here
-	first bool            // the index knows none of the nodes: it takes its first tree
+	r      *Remote
+	nodes  map[string]*node // as it will be; nil: gone
+	sons   map[string]map[string]bool
+	meta   meta
+	w      *write
+	moved  map[string]bool // said to be on the move, and not there yet
+	shares map[string]bool // of which something may be another
+	own    bool            // nodes were made here
+	first  bool            // the index knows none of the nodes: it takes its first tree
 }
 
 func (r *Remote) begin() *change {
-	return &change{r: r, nodes: map[string]*node{}, sons: map[string]map[string]bool{}, meta: r.x.meta, w: newWrite(), moved: map[string]bool{}}
+	return &change{r: r, nodes: map[string]*node{}, sons: map[string]map[string]bool{}, meta: r.x.meta, w: newWrite(), moved: map[string]bool{}, shares: map[string]bool{}}
 }
 
 // node returns a node as it will be. It must not be changed; see set.
@@ -105,7 +107,7 @@ func (c *change) remove(handle string) error {
 
 // take makes of a node what the server says of it now. It reports whether that makes sense by what is known so far.
 func (c *change) take(j *jsonNode) (bool, error) {
-	if j.H == c.meta.root {
+	if j.H == c.meta.root || !megacrypt.ValidHandle(j.H) {
 		return true, nil
 	}
 	old, err := c.node(j.H)
@@ -115,7 +117,11 @@ func (c *change) take(j *jsonNode) (bool, error) {
 	if j.T != nil && *j.T > typeFolder {
 		return true, nil // another root
 	}
-	parent, err := c.node(j.P)
+	in, err := c.home(j)
+	if err != nil {
+		return false, err
+	}
+	parent, err := c.node(in)
 	if err != nil {
 		return false, err
 	}
@@ -126,15 +132,17 @@ func (c *change) take(j *jsonNode) (bool, error) {
 		return false, nil
 	}
 	n := c.r.keys.node(j, c.r.o.Session.User)
-	if n == nil {
+	if n == nil || old != nil && old.shared != parent.shared { // nothing goes from one account to another
 		return true, nil
 	}
+	n.parent = in
+	n.place(c.r, parent.shared)
 	if old != nil {
 		moved := *old
 		moved.parent = n.parent
 		if n.folder == old.folder && n.size == old.size && (!n.readable() || !old.readable() || bytes.Equal(n.key, old.key)) {
 			if n.readable() {
-				moved.attrs, moved.key = n.attrs, n.key
+				moved.attrs, moved.key, moved.lent = n.attrs, n.key, n.lent
 			}
 		} // else it is another thing under the same handle: what is known stays
 		if inside, err := c.inside(n.parent, n.handle); err != nil || inside {
@@ -191,6 +199,10 @@ func (c *change) bind(n *node, wrapped string) (stray bool, err error) {
 
 // number gives a node that somebody else made a new inode.
 func (c *change) number(n *node) {
+	if n.handle == sharedRoot {
+		n.ino = sharedIno
+		return
+	}
 	c.meta.foreign++
 	n.ino = remote.Ino(foreignDevice<<remote.InoBits | c.meta.foreign)
 }
@@ -239,7 +251,14 @@ func (c *change) inside(folder, handle string) (bool, error) {
 func (c *change) apply(ps []packet) error {
 	for i := range ps {
 		p := &ps[i]
+		if p.A != "t" && !megacrypt.ValidHandle(p.N) {
+			continue
+		}
 		switch p.A {
+		case "s", "s2":
+			if err := c.share(p); err != nil {
+				return err
+			}
 		case "t":
 			if err := c.arrive(p); err != nil {
 				return err
@@ -263,6 +282,8 @@ func (c *change) apply(ps []packet) error {
 				c.moved[p.N] = true
 			} else if err := c.remove(p.N); err != nil {
 				return err
+			} else {
+				c.forget(p.N)
 			}
 		}
 	}

@@ -72,6 +72,9 @@ func (r *Remote) Commit(ctx context.Context, base remote.Position, ops []remote.
 	if err := t.read(ops); err != nil {
 		return base, err
 	}
+	if err := t.allowed(); err != nil {
+		return base, err
+	}
 	r.said = nil
 	did, err := t.run(ctx)
 	pos := r.x.meta.position()

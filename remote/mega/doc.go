@@ -39,6 +39,8 @@
 //     what it reads, and knows at the end whether it was right; then a wrong file is poisoned: neither read, nor served from the cache. After that reading each chunk is
 //     held against its MAC. The cache holds content under a key of this machine's (sealer).
 //   - Before anything else is asked, the generation of the account's own key set is held against the highest that was seen (admit). That set is never written.
+//   - What is in another's share (node.shared) stays there, and nothing changes it: the volume asks Guard, and Commit asks again. A share's key opens nothing
+//     outside of shares, and encrypts nothing.
 //   - A log-in is tried once, and what is wrong with its answer can't be seen from outside.
 //   - URLs that the server names lead to its own hosts, over https, or are not followed.
 //
@@ -46,7 +48,7 @@
 //
 // A node's name may be anything, and be there twice. What no directory can have is shown escaped (present), and of nodes with the same name all but the oldest
 // with a mark behind it (twin), on all machines alike; when the oldest goes, the next gets the plain name. Names made here that are not UTF-8 have their exact bytes in an
-// attribute of ours. Nodes whose key or attributes make no sense are shown as "(undecryptable HANDLE)", without permissions.
+// attribute of ours. Shares hang in "Shared with me", a folder with a handle that no node can have and an inode number of its own device. Nodes whose key or attributes make no sense are shown as "(undecryptable HANDLE)", without permissions.
 //
 // Attributes of ours, beside the name "n" and the fingerprint "c" that the official clients use: "mfs", the inode's attributes as package wire encodes
 // them; "mfx", extended attributes; "mfn"; "mfc", the mark of a copy. When another client changed content or time since, "c" and the node's own size go before "mfs".

@@ -28,6 +28,8 @@ type packet struct {
 	N  string          `json:"n"`
 	AT string          `json:"at"`
 	M  json.RawMessage `json:"m"`
+
+	share shareEvent
 }
 
 // readEvents reads an answer of sc.
@@ -59,6 +61,12 @@ func readEvents(r io.Reader) (*events, error) {
 			continue
 		}
 		switch kind.A {
+		case "s", "s2", "ua":
+			p := packet{A: kind.A}
+			if json.Unmarshal(x, &p.share) == nil {
+				p.N = p.share.Node
+				e.packets = append(e.packets, p)
+			}
 		case "t", "u", "d":
 			var p packet
 			if err := json.Unmarshal(x, &p); err != nil {

@@ -38,7 +38,9 @@ type firstNode struct {
 const (
 	firstFolder = 1 << 63
 	firstFound  = 1 << 62 // it hangs in the tree
-	firstHandle = 1<<48 - 1
+	firstShared = 1 << 61 // in what somebody else shares
+	firstHandle = 1<<49 - 1
+	firstShares = 1 << 48 // sharedRoot
 )
 
 // firstKid is how many bytes a node takes while its folder is written.
@@ -54,8 +56,11 @@ var handleRank = func() (t [256]byte) {
 	return t
 }()
 
-// packHandle makes a number of a valid handle.
+// packHandle makes a number of a valid handle, or of sharedRoot.
 func packHandle(h string) (n uint64) {
+	if h == sharedRoot {
+		return firstShares
+	}
 	for i := range len(h) {
 		n = n<<6 | uint64(handleRank[h[i]])
 	}
@@ -63,6 +68,9 @@ func packHandle(h string) (n uint64) {
 }
 
 func unpackHandle(n uint64) string {
+	if n == firstShares {
+		return sharedRoot
+	}
 	var b [megacrypt.NodeHandleLen]byte
 	for i := len(b) - 1; i >= 0; i-- {
 		b[i] = handleDigits[n&63]
@@ -126,6 +134,28 @@ func (f *firstTree) read(x firstNode) (*node, error) {
 	return n, err
 }
 
+// arranged is read after arrange.
+func (f *firstTree) arranged(x firstNode) (*node, error) {
+	n, err := f.read(x)
+	if err != nil {
+		return nil, err
+	}
+	if readable := n.readable(); !n.place(f.r, x.handle&firstShared != 0) && readable { // so its name is none any more
+		var a remote.Attr
+		a, _, n.want = n.attrOf(nil, f.r.o.Owner)
+		n.born = int64(a.Btime)
+	}
+	return n, nil
+}
+
+// ino is the inode of the i-th node in the list.
+func (f *firstTree) ino(i int) remote.Ino {
+	if f.list[i].id() == firstShares {
+		return sharedIno
+	}
+	return firstIno(i)
+}
+
 // each yields the nodes.
 func (f *firstTree) each() iter.Seq2[*node, error] {
 	return func(yield func(*node, error) bool) {
@@ -146,9 +176,10 @@ func (f *firstTree) arrange() (widest int) {
 	type folder struct {
 		handle uint64
 		depth  int
+		shared uint64
 	}
 	root := packHandle(f.root.handle)
-	for rest := []folder{{root, 0}}; len(rest) > 0; {
+	for rest := []folder{{handle: root}}; len(rest) > 0; {
 		d := rest[len(rest)-1]
 		rest = rest[:len(rest)-1]
 		i, _ := slices.BinarySearchFunc(f.list, d.handle, func(x firstNode, h uint64) int { return cmp.Compare(x.parent, h) })
@@ -158,9 +189,12 @@ func (f *firstTree) arrange() (widest int) {
 			if x.id() == root {
 				continue
 			}
-			x.handle |= firstFound
+			x.handle |= firstFound | d.shared
+			if x.id() == firstShares {
+				x.handle |= firstShared
+			}
 			if x.handle&firstFolder != 0 && d.depth < maxWalk {
-				rest = append(rest, folder{x.id(), d.depth + 1})
+				rest = append(rest, folder{x.id(), d.depth + 1, x.handle & firstShared})
 			}
 		}
 		widest = max(widest, i-from)
@@ -184,7 +218,7 @@ func (f *firstTree) fill(m meta) (err error) {
 	m.foreign += uint64(len(f.list))
 	w, err := bulk.New(x.db)
 	if err == nil {
-		if err = (&firstWriter{f, w}).write(m); err == nil {
+		if err = (&firstWriter{f: f, bulk: w}).write(m); err == nil {
 			err = w.Flush()
 		} else {
 			w.Cancel()
@@ -226,6 +260,8 @@ func mark(dir string, there bool) error {
 type firstWriter struct {
 	f    *firstTree
 	bulk *bulk.Writer
+
+	shares *node // sharedRoot, whose number comes after all others
 }
 
 func (w *firstWriter) put(key, value []byte) error { return w.bulk.Put(uint32(key[0]), key, value) }
@@ -255,7 +291,17 @@ func (w *firstWriter) write(m meta) error {
 		}
 		from = to
 	}
-	if err := w.bulk.Done(keyIno, keyChild, keyTwin); err != nil {
+	if w.shares != nil {
+		if err := w.put(kino(sharedIno), encodeInodeNode(w.shares)); err != nil {
+			return err
+		}
+	}
+	for _, h := range sorted(f.r.shares) {
+		if err := w.put(kstr(keyShare, h), f.r.shares.value(h)); err != nil {
+			return err
+		}
+	}
+	if err := w.bulk.Done(keyIno, keyChild, keyTwin, keyShare); err != nil {
 		return err
 	}
 	// Handles last, in their order.
@@ -266,7 +312,10 @@ func (w *firstWriter) write(m meta) error {
 	slices.SortFunc(f.list, func(a, b firstNode) int { return cmp.Compare(a.id(), b.id()) })
 	for _, x := range f.list {
 		ino := remote.Root
-		if x.at >= 0 {
+		switch {
+		case x.id() == firstShares:
+			ino = sharedIno
+		case x.at >= 0:
 			ino = firstIno(int(x.at))
 		}
 		if err := w.put(kstr(keyNode, unpackHandle(x.id())), inoValue(ino)); err != nil {
@@ -285,7 +334,7 @@ func (w *firstWriter) folder(from, to int) error {
 	f := w.f
 	kids := make([]kid, 0, to-from)
 	for i := from; i < to; i++ {
-		n, err := f.read(f.list[i])
+		n, err := f.arranged(f.list[i])
 		if err != nil {
 			return err
 		}
@@ -294,18 +343,22 @@ func (w *firstWriter) folder(from, to int) error {
 	f.names(kids)
 	for j := range kids {
 		k := &kids[j]
-		n, err := f.read(f.list[k.i])
+		n, err := f.arranged(f.list[k.i])
 		if err != nil {
 			return err
 		}
-		n.ino, n.shown = firstIno(k.i), k.shown
+		n.ino, n.shown = f.ino(k.i), k.shown
+		if n.ino == sharedIno {
+			w.shares = n
+			continue
+		}
 		if err := w.put(kino(n.ino), encodeInodeNode(n)); err != nil {
 			return err
 		}
 	}
 	parent := unpackHandle(f.list[from].parent)
 	named := func(k *kid) *node {
-		return &node{handle: unpackHandle(f.list[k.i].id()), ino: firstIno(k.i)}
+		return &node{handle: unpackHandle(f.list[k.i].id()), ino: f.ino(k.i)}
 	}
 	slices.SortFunc(kids, func(a, b kid) int { return cmp.Compare(a.shown, b.shown) })
 	for i := range kids {

@@ -84,14 +84,15 @@ func decodedTree(b []byte, s *treeSink) bool {
 
 // FuzzTreeDecoded holds how a tree is read against encoding/json, whatever the pieces are in which it comes.
 func FuzzTreeDecoded(f *testing.F) {
-	node := `{"h":"filefile","p":"rootroot","u":"5z_NX5Ahgz4","a":"AAAA","k":"5z_NX5Ahgz4:AAAA/x","t":0,"s":5,"ts":1,"fa":"1:0*x"}`
-	if n, ok := plainNode(node); !ok || n.P != "rootroot" || n.S != "5" || *n.T != 0 {
+	node := `{"h":"filefile","p":"rootroot","u":"5z_NX5Ahgz4","a":"AAAA","k":"5z_NX5Ahgz4:AAAA/x","t":0,"s":5,"ts":1,"fa":"1:0*x","su":"AbCdEfGhIjk","sk":"BBBB"}`
+	if n, ok := plainNode(node); !ok || n.P != "rootroot" || n.S != "5" || *n.T != 0 || n.SU != "AbCdEfGhIjk" || n.SK != "BBBB" {
 		f.Errorf("what servers write is not read quickly: %+v", n)
 	}
 	for _, s := range []string{
 		node, node + "," + node, ``, `,`, node + `,`, `,` + node, node + node, node + `]`, ` ` + node + "\n,\t" + node + ` `, `{"h":"a\"}]b","t":1}`, `{"h":"\\","t":1}`, `{"H":"x","T":1,"TS":3,"ſ":4,"tſ":5}`,
 		`{"t":1,"t":2}`, `{"t":-1}`, `{"t":01}`, `{"t":1.0}`, `{"t":10}`, `{"t":"1"}`, `{"t":null}`, `{"h":null,"t":1}`, `{"h":1,"t":1}`, `{"h":"a","h":"b","t":1}`, `{"s":"5","ts":[1],"t":0}`, `{"s":007,"t":0}`,
 		`{"s":99999999999999999999,"t":0}`, `{"i":1,"t":0}`, `{"i":"x","t":0}`, `{"t":1,}`, `{,"t":1}`, `{"t" :1}`, `{"t":1]`, `{"t":1}}`, `{"h":"ä","t":1}`, "{\"h\":\"\xff\",\"t\":1}", "{\"h\":\"\x01\",\"t\":1}",
+		`{"su":"AbCdEfGhIjk","sk":"AAAA","t":1}`, `{"SU":"a","sK":"b","\u017fu":"c","s\u212a":"d","t":1}`, `{"su":null,"sk":5,"t":1}`, `{"su":"a","su":"b","sk":"\u0041","t":1}`,
 		`5`, `5,6`, `5 6`, `"a]b",` + node, `true`, `nul`, `[[],{"t":1}]`, `{`, `{"h":"`, `{}`, `:`, `}`, `"`, `"\"`, `{"x":{"t":1},"t":0}`,
 	} {
 		f.Add([]byte(`[{"f":[`+s+`],"sn":"AAAAAAAAAAA"}]`), 7)

@@ -102,6 +102,12 @@ func TestM23Hashcash(t *testing.T) {
 // keySet seals a key set of a generation as the official clients do.
 func keySet(t *testing.T, user string, generation uint32) string {
 	t.Helper()
+	return keySetWith(t, user, generation, nil)
+}
+
+// keySetWith is keySet with more records.
+func keySetWith(t *testing.T, user string, generation uint32, more []byte) string {
+	t.Helper()
 	handle, err := megacrypt.DecodeExact(user, 8)
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +115,7 @@ func keySet(t *testing.T, user string, generation uint32) string {
 	plain := []byte{1, 0, 0, 1, 1}
 	plain = append(append(plain, 3, 0, 0, 8), handle...)
 	plain = binary.BigEndian.AppendUint32(append(plain, 4, 0, 0, 4), generation)
+	plain = append(plain, more...)
 	key, err := hkdf.Key(sha256.New, evilMaster[:], nil, "\x01", 16)
 	if err != nil {
 		t.Fatal(err)

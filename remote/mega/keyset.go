@@ -10,8 +10,8 @@ import (
 	"megafs/remote"
 )
 
-// The official clients keep an account's own keys in an attribute of the user, sealed under the master key. Nothing of it is used here, and it is never
-// written; but it counts its generations, so that a server that goes back to an old state of an account is seen by it.
+// The official clients keep an account's own keys in an attribute of the user, sealed under the master key. It is never written here, and nothing of it is used
+// but the keys of what others share with the account; but it counts its generations, so that a server that goes back to an old state of an account is seen by it.
 
 const keySetAttr = "^!keys"
 
@@ -21,15 +21,22 @@ func (r *Remote) admit(ctx context.Context) error {
 		return nil
 	}
 	seen := r.o.Session.Pins.Generation
-	now, err := r.generation(ctx)
+	set, err := r.keySet(ctx)
 	if err != nil {
 		return err
+	}
+	now := uint32(0)
+	if set != nil {
+		now = set.Generation
 	}
 	if now < seen {
 		return remote.E("open the account", "", remote.Integrity, fmt.Errorf("the server shows an older state of the account's own keys than this machine saw (%d after %d), "+
 			"so it went back to an old state, or is not honest; nothing is sent to it. If you know why, run megafs logout --forget and log in again", now, seen))
 	}
 	r.admitted = true
+	if r.set = nil; set != nil {
+		r.set = set.Shares
+	}
 	if now == seen {
 		return nil
 	}
@@ -42,15 +49,15 @@ func (r *Remote) admit(ctx context.Context) error {
 	return nil
 }
 
-// generation asks for the generation of the account's key set: 0 if there is none, or none that can be opened.
-func (r *Remote) generation(ctx context.Context) (uint32, error) {
+// keySet asks for the account's key set: nil if there is none, or none that can be opened.
+func (r *Remote) keySet(ctx context.Context) (*megacrypt.KeySet, error) {
 	raw, err := r.api.call(ctx, command{"a": "uga", "u": r.o.Session.User, "ua": keySetAttr, "v": 1})
 	var code *CodeError
 	if k := remote.KindOf(err); errors.As(err, &code) && (k == remote.NotExist || k == remote.Other) {
-		return 0, nil // no official client has used the account, or the server knows no such thing
+		return nil, nil // no official client has used the account, or the server knows no such thing
 	}
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	var a struct {
 		AV string `json:"av"`
@@ -61,7 +68,7 @@ func (r *Remote) generation(ctx context.Context) (uint32, error) {
 	}
 	if err != nil || megacrypt.Encode(set.User[:]) != r.o.Session.User {
 		r.o.Log.Warn("the account's own keys at the server can't be read; they are not used")
-		return 0, nil
+		return nil, nil
 	}
-	return set.Generation, nil
+	return set, nil
 }

@@ -29,6 +29,8 @@ func (r *Remote) PublicLink(ctx context.Context, ino remote.Ino, remove bool) (s
 	switch {
 	case n == nil || ino == remote.Root:
 		return "", remote.E("make a link", fmt.Sprintf("inode %d", ino), remote.Busy, errors.New("it is not sent yet; try again after megafs sync"))
+	case n.shared:
+		return "", remote.E("make a link", fmt.Sprintf("inode %d", ino), remote.Permission, errShared)
 	case n.folder:
 		return "", remote.E("make a link", fmt.Sprintf("inode %d", ino), remote.NotSupported, errors.New("links are made of files only; make one of a folder with a client of MEGA's"))
 	case !n.readable():

@@ -210,6 +210,10 @@ func (n *jsonNode) set(name, value string, text bool) bool {
 		to = &n.A
 	case "k":
 		to = &n.K
+	case "su":
+		to = &n.SU
+	case "sk":
+		to = &n.SK
 	case "t", "i":
 		if text || len(value) != 1 {
 			return false

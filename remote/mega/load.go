@@ -33,7 +33,9 @@ func (r *Remote) Load(ctx context.Context, from remote.Position, sink remote.Sin
 			return from, err
 		}
 		r.admitted = true
-	} else if r.x.meta.sn == "" {
+	} else if whole, err := r.matchShares(); err != nil {
+		return from, err
+	} else if whole {
 		if err := r.readAll(ctx); err != nil {
 			return from, err
 		}
@@ -249,6 +251,9 @@ func (r *Remote) poll(ctx context.Context) (more bool, err error) {
 		r.doubt = false
 		return false, r.forget()
 	}
+	if err := r.expectShares(ctx, e.packets); err != nil {
+		return false, err
+	}
 	// What was done here, and not noted since no answer came, is no change of others', which would have to be merged. So first comes what all that was done here
 	// comes to: most of it is in the index, and a part of it alone would take back what followed. Then comes what all packets come to, in their order.
 	if ours := r.ours(e.packets); len(ours) > 0 {
@@ -270,7 +275,14 @@ func (r *Remote) poll(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	c.meta.sn, c.own = e.sn, false
-	return true, r.commitChange(c)
+	if !r.reread {
+		return true, r.commitChange(c)
+	}
+	c.meta.sn = "" // until it is read again
+	if err := r.commitChange(c); err != nil {
+		return false, err
+	}
+	return true, r.readAll(ctx)
 }
 
 // ours returns the packets that come of this index's own commands, or bring nodes that it intends.
@@ -320,6 +332,9 @@ func (r *Remote) readAll(ctx context.Context) error {
 	if err := st.clear(); err != nil {
 		return err
 	}
+	if err := r.openPrivate(ctx); err != nil {
+		return err
+	}
 	body, err := json.Marshal([]command{{"a": "f", "c": 1, "r": 1}})
 	if err != nil {
 		return err
@@ -360,6 +375,7 @@ func (r *Remote) readAll(ctx context.Context) error {
 	if err := st.adopt(); err != nil {
 		return err
 	}
+	r.reread = false
 	if st.hidden+t.bad > 0 {
 		r.o.Log.Warn("some of what the server lists is no part of the tree, and is not shown", "nodes", st.hidden+t.bad)
 	}

@@ -62,6 +62,8 @@ type node struct {
 	parent string
 	ino    remote.Ino
 	folder bool
+	shared bool   // it is, or is in, what somebody else shares with the account
+	lent   bool   // its key was wrapped under a share's
 	key    []byte // unwrapped: 16 bytes of a folder, 32 of a file; nil when it could not be
 	attrs  string // as the server has them
 	size   uint64
@@ -103,8 +105,10 @@ func (n *node) room() int {
 // append appends the node's record.
 func (n *node) append(b []byte) []byte {
 	kind := byte(0)
-	if n.folder {
-		kind = 1
+	for i, is := range [...]bool{n.folder, n.shared, n.lent} {
+		if is {
+			kind |= 1 << i
+		}
 	}
 	b = append(append(b, 1, kind), n.object[:]...)
 	b = binary.AppendUvarint(b, uint64(n.ino))
@@ -128,7 +132,7 @@ func decodeNode(handle string, b []byte) (*node, error) {
 	if len(b) < 2+len(n.object) || b[0] != 1 {
 		return nil, errIndex
 	}
-	n.folder = b[1] == 1
+	n.folder, n.shared, n.lent = b[1]&1 != 0, b[1]&2 != 0, b[1]&4 != 0
 	copy(n.object[:], b[2:])
 	b = b[2+len(n.object):]
 	bad := false
@@ -230,7 +234,7 @@ type Owner struct {
 	File, Dir uint16 // modes
 }
 
-// attr returns what the node is as an inode, and the name that it wants. Times that another client wrote since go before ours.
+// attr returns what the node is as an inode, and the name that it wants.
 func (n *node) attr(o Owner) (a remote.Attr, xattrs map[string][]byte, want string) {
 	var at megacrypt.Attributes
 	if n.readable() {
@@ -241,6 +245,18 @@ func (n *node) attr(o Owner) (a remote.Attr, xattrs map[string][]byte, want stri
 
 // attrOf is attr of a node whose attributes were decrypted; nil if that can't be.
 func (n *node) attrOf(at megacrypt.Attributes, o Owner) (a remote.Attr, xattrs map[string][]byte, want string) {
+	if n.handle == sharedRoot {
+		return remote.Attr{Type: remote.Dir, Mode: o.Dir &^ 0o222, UID: o.UID, GID: o.GID}, nil, sharedName
+	}
+	a, xattrs, want = n.told(at, o)
+	if n.shared && at != nil {
+		xattrs = o.borrow(n, &a, xattrs)
+	}
+	return a, xattrs, want
+}
+
+// told is attrOf as the node's attributes have it. Times that another client wrote since go before ours.
+func (n *node) told(at megacrypt.Attributes, o Owner) (a remote.Attr, xattrs map[string][]byte, want string) {
 	a = remote.Attr{Type: remote.File, Mode: o.File, UID: o.UID, GID: o.GID}
 	if n.folder {
 		a.Type, a.Mode = remote.Dir, o.Dir

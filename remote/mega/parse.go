@@ -97,6 +97,8 @@ type jsonNode struct {
 	S  jsonText `json:"s"` // what is no number must not spoil the whole tree
 	TS jsonText `json:"ts"`
 	I  *int     `json:"i"`
+	SU string   `json:"su"` // who shares it with the account, on the topmost folder of a share
+	SK string   `json:"sk"` // and the share's key
 }
 
 // jsonText is a value as it stands there, whatever it is.
@@ -142,7 +144,7 @@ func (ks keys) read(j *jsonNode, own string) (*node, megacrypt.Attributes) {
 		}
 		n.size = s
 	}
-	if n.key = ks.unwrap(j.K, own, n.folder); n.key == nil {
+	if n.key, n.lent = ks.unwrap(j.K, own, n.folder); n.key == nil {
 		return n, nil
 	}
 	at, err := n.attributes()
@@ -159,14 +161,14 @@ func (ks keys) read(j *jsonNode, own string) (*node, megacrypt.Attributes) {
 	return n, at
 }
 
-// unwrap takes the first key out of a list that is for us, nil if it is not there or not a key to be used.
-func (ks keys) unwrap(list, own string, folder bool) []byte {
+// unwrap takes the first key out of a list that is for us, nil if it is not there or not a key to be used. lent says that it was wrapped under another key than our own.
+func (ks keys) unwrap(list, own string, folder bool) (key []byte, lent bool) {
 	size := 32
 	if folder {
 		size = 16
 	}
 	if len(list) > maxString {
-		return nil
+		return nil, false
 	}
 	for i, more := 0, true; more && i < maxParts; i++ {
 		var part string
@@ -190,10 +192,10 @@ func (ks keys) unwrap(list, own string, folder bool) []byte {
 			_, err = megacrypt.ParseFileKey(b)
 		}
 		if err == nil {
-			return b
+			return b, owner != own
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // treeSink takes an account's tree as it is read.

@@ -23,6 +23,7 @@ type Options struct {
 	Owner    Owner  // default: this process, 0644 and 0755
 	Memory   int64  // bytes; default 64 MiB
 	Verify   int64  // files up to here are read as a whole before a byte of them is believed; default 16 MiB
+	Shared   bool   // what others share with the account is shown, in a folder of its own, and can't be changed
 	Delete   bool   // what is removed is gone at once, instead of going to the rubbish bin
 	Client   *http.Client
 	Meter    Meter
@@ -46,6 +47,12 @@ type Remote struct {
 	said  []remote.Op // what the commit under way came to so far
 
 	forgot time.Time // see forget
+
+	shares shares                        // under turn, as the next four
+	set    map[string]megacrypt.ShareKey // of the account's key set; nil if it has none
+	rsa    *megacrypt.PrivateKey
+	opened int  // keys of shares that were opened with it
+	reread bool // a key came to be known for nodes that can't be decrypted yet
 
 	admitted bool // see admit; or the link's file was asked for; under turn
 
@@ -77,6 +84,9 @@ func Open(o Options) (*Remote, error) {
 	if o.Session == nil {
 		o.Session = &Session{}
 	}
+	if o.Link != nil && o.Shared {
+		return nil, remote.E("open the link", o.Link.Handle, remote.Invalid, errors.New("with a public link nobody shares anything; leave --shared out"))
+	}
 	if o.Link != nil {
 		s := *o.Session
 		s.SID, s.User = "", o.Link.Handle
@@ -102,6 +112,10 @@ func Open(o Options) (*Remote, error) {
 		dir = IndexDir(o.StateDir)
 	}
 	if r.x, err = openIndex(dir, o.Session.Local("index"), o.Memory/4); err != nil {
+		return nil, err
+	}
+	if err := r.loadShares(); err != nil {
+		r.x.close()
 		return nil, err
 	}
 	copy(r.id[:], r.x.meta.device[:])

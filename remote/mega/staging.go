@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"maps"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -19,6 +20,7 @@ type staging struct {
 	batch  *badger.WriteBatch
 	count  int
 	hidden int
+	shares map[string]bool
 	first  *firstTree // takes the nodes instead, when nothing is known yet
 }
 
@@ -32,7 +34,7 @@ func (s *staging) clear() error {
 		s.first.close()
 		s.first = nil
 	}
-	s.meta.root, s.meta.rubbish, s.count = "", "", 0
+	s.meta.root, s.meta.rubbish, s.count, s.shares = "", "", 0, map[string]bool{}
 	if err := s.r.x.db.DropPrefix([]byte{keyRaw}, []byte{keyRawSon}); err != nil {
 		return remote.E("write the account's index", "", remote.IO, err)
 	}
@@ -49,7 +51,7 @@ func (s *staging) put(key, v []byte) error {
 	return nil
 }
 
-// stage takes a node that may hang in the tree.
+// stage is hold when there is no firstTree.
 func (s *staging) stage(n *node, wrapped string) error {
 	if err := s.put(kstr(keyRaw, n.handle), encodeRaw(n, wrapped)); err != nil {
 		return err
@@ -125,7 +127,10 @@ func (s *staging) node(j *jsonNode) error {
 		}
 		s.meta.root = j.H
 		n := &node{handle: j.H, folder: true, ino: remote.Root}
-		return s.stageRoot(n)
+		if err := s.stageRoot(n); err != nil || !s.r.o.Shared {
+			return err
+		}
+		return s.hold(sharedFolder(j.H), nil, "")
 	case typeRubbish:
 		if s.meta.rubbish == "" && megacrypt.ValidHandle(j.H) {
 			s.meta.rubbish = j.H
@@ -134,18 +139,34 @@ func (s *staging) node(j *jsonNode) error {
 	case typeVault:
 		return nil
 	}
+	if s.r.incoming(j) {
+		if !s.r.learn(j.H, j.SK) {
+			s.hidden++
+			return nil
+		}
+		s.shares[j.H] = true
+	}
 	n, at := s.r.keys.read(j, s.r.o.Session.User)
+	if n != nil && s.shares[j.H] && n.folder && n.handle != s.meta.root {
+		n.parent = sharedRoot
+		return s.hold(n, at, "")
+	}
 	if n == nil || !megacrypt.ValidHandle(n.parent) || n.handle == s.meta.root {
 		s.hidden++
 		return nil
 	}
-	if s.first != nil {
-		if err := s.first.add(n, at); err != nil || !s.first.full() {
-			return err
-		}
-		return s.spill()
+	return s.hold(n, at, s.r.ownPart(j.K))
+}
+
+// hold takes a node that may hang in the tree, with its attributes.
+func (s *staging) hold(n *node, at megacrypt.Attributes, wrapped string) error {
+	if s.first == nil {
+		return s.stage(n, wrapped)
 	}
-	return s.stage(n, s.r.ownPart(j.K))
+	if err := s.first.add(n, at); err != nil || !s.first.full() {
+		return err
+	}
+	return s.spill()
 }
 
 // raw returns a node that was read, and its wrapped key.
@@ -179,6 +200,7 @@ func (s *staging) adopt() error {
 		m.seq++
 		m.batch = m.seq + 1
 		m.sn = s.meta.sn
+		maps.DeleteFunc(r.shares, func(h string, _ megacrypt.Key) bool { return !s.shares[h] })
 		return s.first.fill(m)
 	}
 	root, _, err := s.raw(m.root)
@@ -221,12 +243,16 @@ func (s *staging) adopt() error {
 		return err
 	}
 	rest := []string{root.handle}
-	depth := map[string]int{root.handle: 0}
+	type place struct {
+		depth  int
+		shared bool
+	}
+	places := map[string]place{root.handle: {}}
 	for len(rest) > 0 {
 		dir := rest[len(rest)-1]
 		rest = rest[:len(rest)-1]
-		d := depth[dir]
-		delete(depth, dir)
+		at := places[dir]
+		delete(places, dir)
 		var sons []*node
 		var wrapped []string
 		err := r.x.scan(kstr(keyRawSon, dir), func(key, _ []byte) error {
@@ -241,6 +267,7 @@ func (s *staging) adopt() error {
 			return err
 		}
 		for i, n := range sons {
+			n.place(r, at.shared || n.handle == sharedRoot)
 			if stray, err := s.keep(c, n, wrapped[i]); err != nil {
 				return err
 			} else if stray {
@@ -251,9 +278,9 @@ func (s *staging) adopt() error {
 					return err
 				}
 			}
-			if n.folder && d < maxWalk {
+			if n.folder && at.depth < maxWalk {
 				rest = append(rest, n.handle)
-				depth[n.handle] = d + 1
+				places[n.handle] = place{at.depth + 1, n.shared}
 			}
 		}
 	}
@@ -261,6 +288,12 @@ func (s *staging) adopt() error {
 		if err := s.lose(c); err != nil {
 			return err
 		}
+	}
+	for h := range r.shares {
+		if !s.shares[h] {
+			c.forget(h)
+		}
+		c.shares[h] = true
 	}
 	c.meta.sn, c.own = s.meta.sn, false
 	return commit()
@@ -280,12 +313,16 @@ func (s *staging) keep(c *change, n *node, wrapped string) (stray bool, err erro
 		}
 		return stray, err
 	}
+	if n.shared != old.shared { // nothing goes from one account to another
+		s.hidden++
+		n.parent, n.shared = old.parent, old.shared
+	}
 	if n.folder != old.folder || n.size != old.size || n.readable() && old.readable() && string(n.key) != string(old.key) {
 		s.hidden++ // another thing under the same handle: what is known stays
-		n.folder, n.size, n.key, n.attrs = old.folder, old.size, old.key, old.attrs
+		n.folder, n.size, n.key, n.lent, n.attrs = old.folder, old.size, old.key, old.lent, old.attrs
 	}
 	if !n.readable() && old.readable() {
-		n.key, n.attrs = old.key, old.attrs
+		n.key, n.lent, n.attrs = old.key, old.lent, old.attrs
 	}
 	n.ino, n.object = old.ino, old.object
 	if n.parent == old.parent && n.attrs == old.attrs && string(n.key) == string(old.key) {

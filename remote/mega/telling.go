@@ -146,6 +146,7 @@ func (c *change) write(olds map[string]*node) {
 			}
 		}
 	}
+	c.writeShares(olds)
 	for h, old := range olds {
 		n := c.nodes[h]
 		if n == nil {
