@@ -72,7 +72,8 @@ func (r *Remote) Commit(ctx context.Context, base remote.Position, ops []remote.
 	if err := t.read(ops); err != nil {
 		return base, err
 	}
-	if err := t.allowed(); err != nil {
+	instead, err := t.yield()
+	if err != nil {
 		return base, err
 	}
 	r.said = nil
@@ -82,6 +83,14 @@ func (r *Remote) Commit(ctx context.Context, base remote.Position, ops []remote.
 		r.retag()
 		r.news.there.Store(true) // the server may have done more than it said, and must not be asked for it once more
 		return base, err
+	}
+	if len(instead) > 0 {
+		c := r.begin()
+		r.x.addBatch(c.w, &c.meta, true, instead)
+		if err := r.x.commit(c.w, c.meta); err != nil {
+			return base, err
+		}
+		return base, &remote.CameOutError{Pos: r.x.meta.position(), Ops: append(r.said, instead...)}
 	}
 	if pos != base {
 		if ok, err := t.holds(); err != nil || !ok {
@@ -284,7 +293,7 @@ func (t *commit) displaced() error {
 		}
 		if n, err := t.r.x.node(h); err != nil {
 			return err
-		} else if n != nil && n.ino != who {
+		} else if n != nil && n.ino != who && !n.shared {
 			t.of(n.ino)
 		}
 	}

@@ -1,7 +1,6 @@
 package mega
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -313,17 +312,56 @@ func (r *Remote) Guard(ino remote.Ino) error {
 	return remote.E("change", fmt.Sprintf("inode %d", ino), remote.Permission, errShared)
 }
 
-// allowed fails when a commit would change what others share. Nothing here should ask for that.
-func (t *commit) allowed() error {
-	for _, ino := range t.order {
-		x := t.targets[ino]
-		err := t.r.Guard(ino)
-		if x.name != "" {
-			err = cmp.Or(err, t.r.Guard(x.parent))
+// yield takes out of a commit what would change what others share, which a merge may ask for: when a folder was made here by the name of the one of shares before
+// that was there, the two became one. What is new in it goes into the root. It returns how things are instead.
+func (t *commit) yield() (instead []remote.Op, err error) {
+	fixed := func(ino remote.Ino) (*node, error) {
+		n, err := t.nodeOf(ino)
+		if n == nil || err != nil || !n.shared {
+			return nil, err
 		}
-		if err != nil {
-			return err
+		return n, nil
+	}
+	for name := range t.names {
+		if n, err := fixed(name.dir); err != nil {
+			return nil, err
+		} else if n != nil {
+			delete(t.names, name)
 		}
 	}
-	return nil
+	order := t.order
+	t.order = nil
+	for _, ino := range order {
+		x := t.targets[ino]
+		n, err := fixed(ino)
+		if err != nil {
+			return nil, err
+		}
+		if n != nil {
+			delete(t.targets, ino)
+			dir, err := t.inoOf(n.parent)
+			if err != nil {
+				return nil, err
+			}
+			if x.name != "" && (x.name != n.shown || x.parent != dir) {
+				instead = append(instead, remote.Op{Kind: remote.OpUnlink, Ino: ino, Parent: x.parent, Name: x.name})
+			}
+			for _, k := range sorted(x.xattrs) {
+				instead = append(instead, remote.Op{Kind: remote.OpNoXattr, Ino: ino, Name: k})
+			}
+			instead = append(append(instead, t.r.differ(nil, n)...), remote.Op{Kind: remote.OpLink, Ino: ino, Parent: dir, Name: n.shown})
+			continue
+		}
+		t.order = append(t.order, ino)
+		if x.name == "" {
+			continue
+		}
+		if n, err = fixed(x.parent); err != nil {
+			return nil, err
+		} else if n != nil {
+			instead = append(instead, remote.Op{Kind: remote.OpUnlink, Ino: ino, Parent: x.parent, Name: x.name})
+			x.parent = remote.Root
+		}
+	}
+	return instead, nil
 }
