@@ -57,11 +57,11 @@ func (p *packet) about() string {
 	return p.N
 }
 
-// undone notes that what a packet says is to be undone, and reports whether it can be: a node that is known got other attributes, or went to another folder of the tree.
+// undone notes that what a packet says is to be undone, and reports whether it can be: a node of one's own that is known got other attributes, or went to another folder of the tree.
 func (c *change) undone(p *packet) (bool, error) {
 	known := func(handle string) (*node, error) {
 		n, err := c.r.x.node(handle)
-		if n != nil && n.handle == c.meta.root {
+		if n != nil && (n.handle == c.meta.root || n.shared) {
 			n = nil
 		}
 		return n, err
@@ -106,7 +106,7 @@ func (r *Remote) undo(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return err
-		case n == nil:
+		case n == nil || n.shared:
 			w.del(k) // it is gone by now
 		case len(cs) >= commandsAtOnce:
 		case key[0] == 'a':
@@ -120,7 +120,7 @@ func (r *Remote) undo(ctx context.Context) error {
 		return err
 	}
 	if len(cs) > 0 {
-		out, err := r.api.batch(ctx, cs)
+		out, err := r.send(ctx, cs)
 		if err != nil {
 			r.retag()
 			r.news.there.Store(true)

@@ -158,11 +158,14 @@ func (c *change) take(j *jsonNode) (bool, error) {
 	return true, nil
 }
 
-// bind gives a new node its inode: the one it was made for here, or a new one. A stray was made for one here, but too late: it is noted as one that is to go.
+// bind gives a new node its inode: the one it was made for here, or a new one, as all that others share has. A stray was made for one here, but too late: it is noted as one that is to go.
 func (c *change) bind(n *node, wrapped string) (stray bool, err error) {
-	if c.first {
+	if c.first || n.shared {
 		c.number(n)
 		return false, nil
+	}
+	if old, err := c.node(n.handle); err != nil || old != nil && old.shared {
+		return true, err
 	}
 	if b, err := c.r.x.get(kstr(keyStray, n.handle)); err != nil || b != nil {
 		return true, err
@@ -214,7 +217,7 @@ func (c *change) succeed(old, handle string) error {
 		return err
 	}
 	n, err := c.node(handle)
-	if err != nil || n == nil || n.folder || n.handle == o.handle {
+	if err != nil || n == nil || n.folder || n.handle == o.handle || n.shared != o.shared {
 		return err
 	}
 	c.nodes[old] = nil

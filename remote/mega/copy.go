@@ -68,7 +68,8 @@ func oneObject(size uint64, refs []remote.Ref) (o object, ok bool) {
 	return o, true
 }
 
-// source returns the node that has content now, nil if none has: an older version, or what is in the rubbish bin, may go at any time.
+// source returns the node that has content now, nil if none has: an older version, or what is in the rubbish bin, may go at any time. The key of what others share they chose: it is not
+// wrapped under the master key, so that is read and sent.
 func (r *Remote) source(o object) (*node, error) {
 	handle := o.handle()
 	if handle == "" {
@@ -79,7 +80,7 @@ func (r *Remote) source(o object) (*node, error) {
 		handle = string(b)
 	}
 	n, err := r.x.node(handle)
-	if err != nil || n == nil || n.folder || !n.readable() || n.object != o {
+	if err != nil || n == nil || n.folder || n.shared || !n.readable() || n.object != o {
 		return nil, err
 	}
 	return n, nil

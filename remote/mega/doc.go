@@ -39,7 +39,8 @@
 //     what it reads, and knows at the end whether it was right; then a wrong file is poisoned: neither read, nor served from the cache. After that reading each chunk is
 //     held against its MAC. The cache holds content under a key of this machine's (sealer).
 //   - Before anything else is asked, the generation of the account's own key set is held against the highest that was seen (admit). That set is never written.
-//   - What is in another's share (node.shared) stays there, and nothing changes it: the volume asks Guard, and a commit leaves it out (yield). A share's key opens nothing
+//   - What is in another's share (node.shared) stays there, and nothing changes it: the volume asks Guard, a commit leaves it out (yield), and no command
+//     that names it is sent (send). It is no node that was made here, nor the original of a copy. A share's key opens nothing
 //     outside of shares, and encrypts nothing.
 //   - A log-in is tried once, and what is wrong with its answer can't be seen from outside.
 //   - URLs that the server names lead to its own hosts, over https, or are not followed.

@@ -154,7 +154,7 @@ func (r *Remote) sweep(ctx context.Context) error {
 	for _, h := range handles {
 		cs = append(cs, command{"a": "m", "n": h, "t": r.x.meta.rubbish, "i": r.tag})
 	}
-	out, err := r.api.batch(ctx, cs)
+	out, err := r.send(ctx, cs)
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,12 @@
 package mega
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 
+	"megafs/crypto/megacrypt"
 	"megafs/remote"
 )
 
@@ -46,7 +49,7 @@ func (o Owner) borrow(n *node, a *remote.Attr, xattrs map[string][]byte) map[str
 
 // Guard implements remote.Guarded.
 func (r *Remote) Guard(ino remote.Ino) error {
-	if !r.o.Shared {
+	if !r.lends {
 		return nil
 	}
 	n, err := r.x.nodeOf(ino)
@@ -108,4 +111,34 @@ func (t *commit) yield() (instead []remote.Op, err error) {
 		}
 	}
 	return instead, nil
+}
+
+// send sends commands that change the account. None goes out that names what others share: whoever makes commands leaves that out, and this is the last look.
+func (r *Remote) send(ctx context.Context, cs []command) ([]json.RawMessage, error) {
+	theirs := func(handle any) (bool, error) {
+		h, ok := handle.(string)
+		if !ok || len(h) != megacrypt.NodeHandleLen {
+			return false, nil
+		}
+		n, err := r.x.node(h)
+		return n != nil && n.shared, err
+	}
+	for _, c := range cs {
+		names := []any{c["n"], c["t"]}
+		if made, ok := c["n"].([]any); ok {
+			for _, x := range made {
+				if body, ok := x.(map[string]any); ok {
+					names = append(names, body["h"], body["ov"])
+				}
+			}
+		}
+		for _, h := range names {
+			if is, err := theirs(h); err != nil {
+				return nil, err
+			} else if is {
+				return nil, remote.E("change the account", "", remote.Permission, errShared)
+			}
+		}
+	}
+	return r.api.batch(ctx, cs)
 }

@@ -269,7 +269,7 @@ func (t *commit) put(ctx context.Context, ms []*made) error {
 		for _, m := range ms[:n] {
 			cs = append(cs, command{"a": "p", "t": m.parent, "n": []any{m.body}, "i": r.tag})
 		}
-		out, err := r.api.batch(ctx, cs)
+		out, err := r.send(ctx, cs)
 		if err != nil {
 			return err
 		}
@@ -320,7 +320,7 @@ func (t *commit) taken(c *change, m *made, raw json.RawMessage) error {
 			continue
 		}
 		n := t.r.keys.node(j, t.r.o.Session.User)
-		if n == nil || !n.readable() || n.parent != m.parent || n.folder != (m.up == nil) || m.up != nil && n.size != m.up.size {
+		if n == nil || !n.place(t.r, false) || n.parent != m.parent || n.folder != (m.up == nil) || m.up != nil && n.size != m.up.size {
 			break
 		}
 		if stray, err := c.bind(n, j.K); err != nil || stray {

@@ -161,7 +161,7 @@ func (ks keys) read(j *jsonNode, own string) (*node, megacrypt.Attributes) {
 	return n, at
 }
 
-// unwrap takes the first key out of a list that is for us, nil if it is not there or not a key to be used. lent says that it was wrapped under another key than our own.
+// unwrap takes the first key out of a list that is for us, nil if there is none to be used. lent says that it was wrapped under another key than our own, and that none was under ours.
 func (ks keys) unwrap(list, own string, folder bool) (key []byte, lent bool) {
 	size := 32
 	if folder {
@@ -191,11 +191,14 @@ func (ks keys) unwrap(list, own string, folder bool) (key []byte, lent bool) {
 		} else if err == nil {
 			_, err = megacrypt.ParseFileKey(b)
 		}
-		if err == nil {
-			return b, owner != own
+		if err == nil && owner == own {
+			return b, false
+		}
+		if err == nil && key == nil {
+			key = b
 		}
 	}
-	return nil, false
+	return key, key != nil
 }
 
 // treeSink takes an account's tree as it is read.

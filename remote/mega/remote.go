@@ -48,6 +48,7 @@ type Remote struct {
 
 	forgot time.Time // see forget
 
+	lends  bool                          // there may be shares in the index; not changed
 	shares shares                        // under turn, as the next four
 	set    map[string]megacrypt.ShareKey // of the account's key set; nil if it has none
 	rsa    *megacrypt.PrivateKey

@@ -39,13 +39,15 @@ func (s *staging) ours() error {
 		more = false
 		for _, h := range sorted(rest) {
 			x := rest[h]
-			if p, err := c.node(x.n.parent); err != nil {
+			p, err := c.node(x.n.parent)
+			if err != nil {
 				return err
-			} else if p == nil || !p.folder {
+			} else if p == nil || !p.folder || p.shared {
 				continue
 			}
 			delete(rest, h)
 			more = true
+			x.n.place(s.r, false)
 			if stray, err := c.bind(x.n, x.wrapped); err != nil {
 				return err
 			} else if !stray {

@@ -47,6 +47,11 @@ func (s shares) value(handle string) []byte {
 // loadShares takes what the index knows of shares.
 func (r *Remote) loadShares() error {
 	r.shares = shares{}
+	n, err := r.x.node(sharedRoot)
+	if err != nil {
+		return err
+	}
+	r.lends = r.o.Shared || n != nil // until the server is asked
 	return r.x.scan([]byte{keyShare}, func(h, v []byte) error {
 		var k megacrypt.Key
 		if len(v) == len(k) {

@@ -315,7 +315,8 @@ func (s *staging) keep(c *change, n *node, wrapped string) (stray bool, err erro
 	}
 	if n.shared != old.shared { // nothing goes from one account to another
 		s.hidden++
-		n.parent, n.shared = old.parent, old.shared
+		n.parent = old.parent
+		n.place(s.r, old.shared)
 	}
 	if n.folder != old.folder || n.size != old.size || n.readable() && old.readable() && string(n.key) != string(old.key) {
 		s.hidden++ // another thing under the same handle: what is known stays

@@ -25,7 +25,7 @@ func (t *commit) take(ctx context.Context, steps []step) error {
 		for _, s := range steps[:n] {
 			cs = append(cs, s.cmd)
 		}
-		out, err := t.r.api.batch(ctx, cs)
+		out, err := t.r.send(ctx, cs)
 		if err != nil {
 			return err
 		}
