@@ -21,7 +21,7 @@ func TraitsOf(r Remote) Traits {
 	return Traits{}
 }
 
-// Guarded is a Remote in which some inodes can't be changed while others can.
+// Guarded is a Remote in which some inodes can't be changed while others can. They are somebody else's, who may take them back, so that nothing of one's own may hang on their content.
 type Guarded interface {
 	// Guard returns why nobody may change an inode, or the names in it, nil if they may be changed. It asks no server, and may be called from many goroutines.
 	Guard(ino Ino) error

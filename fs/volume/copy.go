@@ -10,7 +10,7 @@ import (
 const copyStep = 1 << 20
 
 // CopyRange copies bytes between files. Setuid and setgid are the caller's to clear, as with a write.
-// Stored content is shared, not copied; what is only here is written again.
+// Stored content is shared, not copied; what is only here, or another's, is written again.
 func (v *Volume) CopyRange(ctx context.Context, from *Handle, off uint64, to *Handle, off2, n uint64) (uint64, error) {
 	var done uint64
 	for done < n {
@@ -51,7 +51,8 @@ func (v *Volume) copyPart(ctx context.Context, from *Handle, off uint64, to *Han
 		v.mu.Unlock()
 		return 0, err
 	}
-	// As long as everything is stored it can be shared in one change.
+	// As long as everything is stored it can be shared in one change. What nobody may change here is another's, who may take it back: a copy has to have it.
+	lasts := v.may(from.node()) == nil
 	var ops []remote.Op
 	var shared uint64
 	for _, p := range pieces {
@@ -66,7 +67,7 @@ func (v *Volume) copyPart(ctx context.Context, from *Handle, off uint64, to *Han
 			break
 		}
 	}
-	if shared > 0 && from.ino != to.ino {
+	if shared > 0 && from.ino != to.ino && lasts {
 		defer v.mu.Unlock()
 		dst, err := v.tree.Node(to.node())
 		if err != nil {

@@ -65,6 +65,20 @@ func TestGuarded(t *testing.T) {
 	if got := b.read(file); string(got) != "theirs" {
 		t.Errorf("%q", got)
 	}
+	// What is copied out of it stays when it goes: it is here.
+	from, err1 := b.Open(ctx, file, false, false)
+	to, err2 := b.Open(ctx, own, true, false)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := b.CopyRange(ctx, from, 0, to, 0, 100); n != 6 || err != nil {
+		t.Error(n, err)
+	}
+	if pieces, err := b.tree.Content(own, 0, 6); err != nil || len(pieces) != 1 || pieces[0].Ext != nil {
+		t.Error("a copy hangs on what is not here", pieces, err)
+	}
+	from.Close()
+	to.Close()
 	if err := errors.Join(open(false, false), rename(remote.Root, "own", remote.Root, "x", 0), rename(remote.Root, "x", remote.Root, "sub", RenameExchange), b.Rmdir(ctx, remote.Root, "x")); err != nil {
 		t.Error(err)
 	}
