@@ -63,7 +63,7 @@ func snapshotOf(r *rand.Rand) (ops []remote.Op) {
 			if p.typ != remote.Dir {
 				p = all[0]
 			}
-			names[p.ino] = append(names[p.ino], remote.Op{Kind: remote.OpLink, Parent: p.ino, Ino: i.ino, Name: fmt.Sprintf("%03d", len(names[p.ino]))})
+			names[p.ino] = append(names[p.ino], remote.Op{Kind: remote.OpLink, Parent: p.ino, Ino: i.ino, Name: fmt.Sprintf("%04d", len(names[p.ino]))})
 			if i.typ == remote.Dir {
 				break
 			}
