@@ -78,12 +78,39 @@ func TestKillPriv(t *testing.T) {
 	}
 }
 
+// TestSetgidOutside: setgid on what its group may not execute goes when somebody outside the group writes it, or gives it to himself; not when it is a member, by whichever of
+// his groups, or root.
+func TestSetgidOutside(t *testing.T) {
+	m := mount(t, remotetest.NewStore(), func(o *Options) { o.AllowOther = true })
+	must(t, os.Chmod(m.dir, 0o777))
+	sh(t, m.dir, 0, "mkfifo p; : >f; chmod 777 .")
+	for _, x := range []struct{ as, do, want string }{
+		{"1234 1234 1234", "echo x >>f", "666"},
+		{"1234 1234 1234", "chown 1234 f", "666"},
+		{"1234 1234 1234", "chown 1234 p", "666"},
+		{"1234 4321 4321", "echo x >>f", "2666"},
+		{"1234 1234 1234 4321", "echo x >>f", "2666"},
+		{"1234 1234 1234 4321", "chown 1234 p", "2666"},
+		{"0 0 0", "echo x >>f", "2666"},
+		{"0 0 0", "chown 1234 f", "2666"},
+	} {
+		sh(t, m.dir, 0, "chown 1234:4321 f p; chmod 2666 f p")
+		id := strings.Fields(x.as)
+		script := fmt.Sprintf(`$( = $) = "%s"; $< = $> = %s; exec "sh", "-c", "%s"`, strings.Join(id[1:], " "), id[0], x.do)
+		if out, err := run(t, m.dir, 0, "perl", "-e", script); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if got := strings.TrimSpace(sh(t, m.dir, 0, "stat -c %a "+x.do[len(x.do)-1:])); got != x.want {
+			t.Errorf("%s as %s: %s, want %s", x.do, x.as, got, x.want)
+		}
+	}
+}
+
 // TestOtherThanOnADisk shows where the kernel does not ask a FUSE file system, or not tell it, what a disk knows.
 func TestOtherThanOnADisk(t *testing.T) {
 	m := mount(t, remotetest.NewStore(), func(o *Options) { o.AllowOther = true })
 	must(t, os.Chmod(m.dir, 0o777))
 	for _, x := range []struct{ root, stranger, want string }{
-		{"echo x >f; chmod 2666 f", "echo x >>f; stat -c %a f", "2666"}, // who is in the group
 		{"echo x >g; chmod 4777 g", `perl -e 'chown(-1, -1, "g") or die "$!"' && stat -c %a g`, "777"},
 		{"mkfifo p; chmod 666 p; touch -d @1 p", "cat p >/dev/null & echo x >p; wait; stat -c %Y p", "1"}, // what goes through a fifo
 	} {

@@ -30,6 +30,8 @@ type SetAttr struct {
 	Atime, Mtime *remote.Time
 	// KillPriv clears setuid and, with group execution, setgid: a truncation by somebody who may not keep them.
 	KillPriv bool
+	// Outsider says that who asks is not in the inode's group: where privileges go, setgid goes without group execution, too.
+	Outsider bool
 }
 
 // Dirent is one name of a directory.

@@ -59,6 +59,9 @@ func (v *Volume) Setattr(ctx context.Context, ino remote.Ino, s SetAttr) (Stat, 
 	// A file that changes hands loses the bits that would lend out its new owner's rights.
 	if (s.UID != nil || s.GID != nil) && n.Type != remote.Dir || s.KillPriv {
 		a.Mode = killed(a.Mode)
+		if s.Outsider {
+			a.Mode &^= setgid
+		}
 	}
 	if s.Mode != nil {
 		a.Mode = *s.Mode & 0o7777

@@ -3,9 +3,9 @@ package mega
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"strings"
 
+	"megafs/crypto/megacrypt"
 	"megafs/remote"
 )
 
@@ -19,12 +19,15 @@ import (
 func (r *Remote) retag() {
 	var b [3]byte
 	rand.Read(b[:])
-	r.tag = r.ownTag() + hex.EncodeToString(b[:])
+	r.tag = r.ownTag() + megacrypt.Encode(b[:])
 	r.doubt = true
 }
 
-// ownTag is how all tags of this index begin.
-func (r *Remote) ownTag() string { return hex.EncodeToString(r.id[:5]) }
+// ownTag is how all tags of this index begin. They have ten characters then, as other clients' have: nobody says that a server takes longer ones.
+func (r *Remote) ownTag() string { return megacrypt.Encode(r.id[:])[:6] }
+
+// linkTag is the tag of commands for links, of which no event is waited for.
+func (r *Remote) linkTag() string { return r.ownTag() + "link" }
 
 // belated takes out the packets of commands that came too late, and notes in the change what is to be put back.
 func (r *Remote) belated(c *change, all []packet) (rest []packet, err error) {

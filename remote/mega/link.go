@@ -37,10 +37,10 @@ func (r *Remote) PublicLink(ctx context.Context, ino remote.Ino, remove bool) (s
 		return "", remote.E("make a link", fmt.Sprintf("inode %d", ino), remote.Integrity, errors.New("there is no key to it"))
 	}
 	if remove {
-		_, err := r.api.call(ctx, command{"a": "l", "n": h, "d": 1, "i": r.ownTag()})
+		_, err := r.api.call(ctx, command{"a": "l", "n": h, "d": 1, "i": r.linkTag()})
 		return "", err
 	}
-	raw, err := r.api.call(ctx, command{"a": "l", "n": h, "i": r.ownTag()})
+	raw, err := r.api.call(ctx, command{"a": "l", "n": h, "i": r.linkTag()})
 	if err != nil {
 		return "", err
 	}
