@@ -20,6 +20,7 @@ type belated struct {
 	rng    *rand.Rand
 	most   time.Duration // that a request is held; 0: none is
 	held   int
+	puts   int // nodes that held requests ask for
 	wg     sync.WaitGroup
 }
 
@@ -38,6 +39,7 @@ func (l *belated) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if hold {
 		wait = time.Duration(l.rng.Int64N(int64(l.most)))
 		l.held++
+		l.puts += bytes.Count(body, []byte(`"a":"p"`))
 	}
 	l.mu.Unlock()
 	if !hold {
