@@ -185,7 +185,7 @@ func TestM27UploadBetrayal(t *testing.T) {
 			if l.told() == 0 {
 				t.Fatal("the server never lied")
 			}
-			if err == nil {
+			if err == nil && a.used(a.login()) < 10+200_000 { // events may have said meanwhile that it was made after all
 				t.Error("it counts as sent")
 			}
 			if !bytes.Equal(b.read(ino), pattern(200_000, 2)) {
