@@ -30,11 +30,11 @@ type guard struct {
 
 func (g *guard) look(writes bool, name string) {
 	g.w.t.Helper()
+	g.mu.Lock() // before what is remembered is read: else what one goroutine read could be compared after what another read later
+	defer g.mu.Unlock()
 	g.v.mu.Lock()
 	head, accepted, violation := g.v.trust.Head, len(g.v.trust.Accepted), g.v.trust.Violation
 	g.v.mu.Unlock()
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if accepted > g.accepted {
 		g.head, g.accepted = link{}, accepted
 	}
