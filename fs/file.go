@@ -64,7 +64,7 @@ func (c *conn) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 	}
 	if kill {
 		var none uint64
-		if _, err := c.vol.Setattr(background, ino, volume.SetAttr{Size: &none, KillPriv: true}); err != nil {
+		if _, err := c.vol.Setattr(background, ino, volume.SetAttr{Size: &none, KillPriv: true, Outsider: outsider(&in.InHeader, &s)}); err != nil {
 			h.Close()
 			return c.change(err)
 		}

@@ -6,9 +6,17 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"megafs/fs/volume"
 )
+
+// outsider reports whether an inode has setgid and its caller is not in its group.
+func outsider(in *fuse.InHeader, s *volume.Stat) bool {
+	return s.Mode&syscall.S_ISGID != 0 && !inGroup(in, s.GID)
+}
 
 // inGroup reports whether a caller is in a group, or is root. The kernel tells one group only; of the others /proc knows. It can't always be told; then the caller is in it.
 func inGroup(in *fuse.InHeader, gid uint32) bool {

@@ -75,8 +75,8 @@ func (c *conn) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.Att
 		a.KillPriv = s.Type != remote.Dir && s.Mode&(syscall.S_ISUID|syscall.S_ISGID) != 0
 	}
 	if a.UID != nil || a.GID != nil || a.KillPriv {
-		if s, err := c.vol.Getattr(background, remote.Ino(in.NodeId)); err == nil && s.Mode&syscall.S_ISGID != 0 {
-			a.Outsider = !inGroup(&in.InHeader, s.GID)
+		if s, err := c.vol.Getattr(background, remote.Ino(in.NodeId)); err == nil {
+			a.Outsider = outsider(&in.InHeader, &s)
 		}
 	}
 	if a.Size != nil {

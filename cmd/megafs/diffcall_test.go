@@ -66,12 +66,6 @@ func (s *side) call(o op) (any, error) {
 		return nil, unix.Lsetxattr(s.proc(o.A), string(o.B), fill(o.N, o.Fill), o.Flag%3)
 	case "setacl":
 		list, value := randomACL(o.Fill)
-		var st unix.Stat_t
-		as(0, 0, func() { // so that the list does not give it a meaning
-			if unix.Stat(s.proc(o.A), &st) == nil && vagueSetgid(st.Mode|unix.S_ISGID) {
-				unix.Chmod(s.proc(o.A), st.Mode&0o5777)
-			}
-		})
 		return nil, unix.Setxattr(s.proc(o.A), list, value, 0)
 	case "removeacl":
 		list, _ := randomACL(o.Fill)

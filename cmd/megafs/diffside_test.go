@@ -191,22 +191,12 @@ func (p probe) seen(times bool) string {
 	return out + "]"
 }
 
-// vagueSetgid says that a file's setgid means nothing, because its group may not execute it. A disk takes it away when somebody outside the group
-// writes; who is in the group is not told to a FUSE file system.
-func vagueSetgid(mode uint32) bool {
-	return mode&unix.S_IFMT == unix.S_IFREG && mode&(unix.S_ISGID|unix.S_IXGRP) == unix.S_ISGID
-}
-
 func describe(st *unix.Stat_t) string {
 	size := st.Size
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		size = 0 // each file system's own affair
 	}
-	mode := st.Mode
-	if vagueSetgid(mode) {
-		mode &^= unix.S_ISGID
-	}
-	return fmt.Sprintf("%o links %d owner %d:%d size %d device %d", mode, st.Nlink, st.Uid, st.Gid, size, st.Rdev)
+	return fmt.Sprintf("%o links %d owner %d:%d size %d device %d", st.Mode, st.Nlink, st.Uid, st.Gid, size, st.Rdev)
 }
 
 // do does one operation, and tells all of it that must be the same on both sides.
