@@ -304,6 +304,9 @@ func spawn(ctx context.Context, s *settings) error {
 	defer readyR.Close()
 	cmd := exec.Command(self, daemonCommand.Name)
 	cmd.Dir = "/"
+	if cmd.Env, err = environ(); err != nil {
+		return err
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.ExtraFiles = []*os.File{readyW}
 	in, err := cmd.StdinPipe()

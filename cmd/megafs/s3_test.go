@@ -83,6 +83,27 @@ func TestS3Limits(t *testing.T) {
 	m.want(2, "is a folder", "mount", "--upload-limit", "1M", "--remote", "dir:"+m.home+"/v", m.mnt)
 }
 
+// TestS3RelativeFile: a file that the environment names by a relative path is the one in the user's working directory.
+func TestS3RelativeFile(t *testing.T) {
+	m, _, pass := onS3(t)
+	file := filepath.Join(m.home, "credentials")
+	text := "[default]\naws_access_key_id = test\naws_secret_access_key = testsecret\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if file, err = filepath.Rel(here, file); err != nil {
+		t.Fatal(err)
+	}
+	m.env = []string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_SHARED_CREDENTIALS_FILE=" + file}
+	m.mount("--passphrase-file", pass)
+	m.sh("echo a >$M/f")
+	m.umount()
+}
+
 // TestS3Refusals: what can't hold a vault, or can't be asked, is refused with words that help.
 func TestS3Refusals(t *testing.T) {
 	m, srv, pass := onS3(t)
