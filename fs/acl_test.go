@@ -239,7 +239,7 @@ func TestForeignACL(t *testing.T) {
 	a, b := others(t, store), others(t, store)
 	sh(t, a.dir, 0, "echo content >f; chmod 600 f; mkdir d; chmod 777 d")
 	a.drain()
-	eventually(t, "the file is there", func() bool { _, err := os.Stat(b.path("f")); return err == nil })
+	eventually(t, "the file is there, with its mode", func() bool { s, err := os.Stat(b.path("f")); return err == nil && s.Mode().Perm() == 0o600 })
 	for _, x := range []struct {
 		script string
 		may    bool

@@ -168,7 +168,9 @@ func TestRefusals(t *testing.T) {
 	os.MkdirAll(filepath.Join(m.home, "empty"), 0o755)
 	m.want(1, "there is no vault here", "mount", "--remote", "dir:"+filepath.Join(m.home, "empty"), m.mnt)
 	m.want(1, "not empty", "vault", "init", "dir:"+full)
-	m.want(1, "no vault is mounted", "status")
+	if len(mounts()) == 0 { // of whoever works on this machine
+		m.want(1, "no vault is mounted", "status")
+	}
 	// A damaged keyring.
 	k := m.dirs(".local/share/megafs/vault/k/*")[0]
 	good, _ := os.ReadFile(k)
