@@ -76,6 +76,33 @@ func TestFullJournalDisk(t *testing.T) {
 	m.want(0, "0 damaged", "vault", "verify", "--state", d+"/state")
 }
 
+// TestFullCacheDisk fills the disk of the cache folder: what is written is kept, nothing is sent until there is room, and the mount goes on.
+func TestFullCacheDisk(t *testing.T) {
+	asRoot(t)
+	m := newMachine(t)
+	d := m.disk("disk", "64M")
+	m.mount("--cache", d+"/cache")
+	m.sh("echo kept >$M/kept")
+	m.want(0, "", "sync", m.mnt)
+	fill := "fallocate -l 1G " + d + "/ballast 2>/dev/null || dd if=/dev/zero of=" + d + "/ballast bs=1M 2>/dev/null || true"
+	m.sh(fill + `; mkdir $M/d; for i in $(seq 300); do head -c 1500 /dev/urandom >$M/d/f$i; done; sha256sum $M/d/* >sums`)
+	if out, code := m.megafs("sync", "--timeout", "1s", m.mnt); code == 0 {
+		t.Error("it says that it sent what it can't take note of", out)
+	}
+	m.want(0, "nearly full", "status", m.mnt)
+	m.sh("sha256sum -c --quiet sums; echo more >$M/more; grep kept $M/kept; rm " + d + "/ballast")
+	m.want(0, "", "sync", "--timeout", "1m", m.mnt)
+	m.sh(fill)
+	m.umount()
+	if out, code := m.megafs("mount", "--cache", d+"/cache", m.mnt); code == 0 || !strings.Contains(out, "nearly full") {
+		t.Fatal(code, out)
+	}
+	m.sh("rm " + d + "/ballast")
+	m.mount("--cache", d+"/cache")
+	m.sh("sha256sum -c --quiet sums; grep more $M/more")
+	m.umount()
+}
+
 // TestReadOnlyStore makes the vault's disk read-only under a mount, and back.
 func TestReadOnlyStore(t *testing.T) {
 	asRoot(t)

@@ -141,6 +141,9 @@ func tryBase(dir string, key []byte, memory int64) (*base, error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, remote.E("make the tree's folder", dir, remote.IO, err)
 		}
+		if err := roomOn(dir, 0); err != nil {
+			return nil, err
+		}
 		// Badger ends the process when a table is torn. The mark tells a start that never got past that.
 		if _, err := os.Stat(mark); err == nil {
 			return nil, fmt.Errorf("%w: an earlier start did not get through opening it", errDoubt)
@@ -400,6 +403,9 @@ const (
 
 // flush writes all. What does not fit into one transaction is bracketed by a mark, unless a load in progress has set it already.
 func (w *writer) flush(loading bool) error {
+	if err := w.b.room(w.size); err != nil {
+		return err
+	}
 	if loading {
 		return w.batch()
 	}
@@ -482,6 +488,9 @@ func (b *base) forget(ino remote.Ino) {
 
 // reset empties the base.
 func (b *base) reset() error {
+	if err := b.room(0); err != nil {
+		return err
+	}
 	b.nodes.Purge()
 	b.names.Purge()
 	b.bodies.Purge()

@@ -57,6 +57,9 @@ func (t *Tree) dropFill() {
 // fill makes the base what a snapshot says, in one go. Nobody may use the base meanwhile.
 func (b *base) fill(f *fill, pos remote.Position) (err error) {
 	failed := func(err error) error { return remote.E("fill the tree index", "", remote.IO, err) }
+	if err := b.room(int(f.spool.Size() / 2)); err != nil {
+		return err
+	}
 	mark := filepath.Join(b.dir, fillMark)
 	if err := os.WriteFile(mark, nil, 0o600); err != nil {
 		return failed(err)

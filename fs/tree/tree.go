@@ -82,6 +82,9 @@ func (t *Tree) Close() error {
 	if t.lent {
 		return nil
 	}
+	if err := t.base.room(0); err != nil {
+		return err // badger would write a table: the index is left as a kill leaves it
+	}
 	return t.base.db.Close()
 }
 

@@ -311,6 +311,10 @@ func (e *Engine) backoff(err error) time.Duration {
 
 // round sends what has settled. It returns how long to wait before the next one may begin.
 func (e *Engine) round(ctx context.Context, now time.Time, poll bool) (time.Duration, error) {
+	// Before anything is stored that the base could not take in.
+	if err := e.o.Tree.Room(); err != nil {
+		return e.backoff(err), err
+	}
 	if e.o.Ready != nil {
 		c, cancel := context.WithTimeout(ctx, e.o.Timeout)
 		err := e.o.Ready(c)

@@ -77,6 +77,9 @@ func (s *Spool) Write(b []byte) (at int64, err error) {
 	return at, nil
 }
 
+// Size returns how many bytes were written.
+func (s *Spool) Size() int64 { return s.size }
+
 // Read returns the record at a place, which is valid until the next call. Nothing can be written after it.
 func (s *Spool) Read(at int64) ([]byte, error) {
 	n, err := s.bytes(at, 4)
