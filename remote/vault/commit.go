@@ -63,6 +63,7 @@ func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry
 	}
 	v.mu.Lock()
 	at, own, unsure := v.head, v.trust.Own, v.trust.Pending != nil
+	before := at
 	current := link(base) == v.end || base.Seq == 0 && v.end.Seq == 0
 	v.mu.Unlock()
 	if !current {
@@ -116,6 +117,9 @@ func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry
 			return base, err
 		}
 	}
+	if err := v.landed(ctx, before, parts); err != nil {
+		return base, err
+	}
 	last := parts[len(parts)-1]
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -136,6 +140,24 @@ func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry
 		v.trust.Head, v.trust.HeadTime, v.trust.Own, v.trust.Pending, v.trust.Snap = at, last.time, own, nil, v.snap
 	}
 	return remote.Position(at), v.save()
+}
+
+// landed looks whether the log still goes from an entry to those that were put after it. While the machine slept between looking and putting, it may have been shortened to
+// beyond them: the oldest go first, so as long as the one before is there none after it is removed. What was put behind others' backs is taken away again.
+func (v *Vault) landed(ctx context.Context, before link, parts []*entry) error {
+	err := v.stands(ctx, before)
+	if errors.Is(err, errUnknown) {
+		return remote.E("commit", logName(before.Seq), remote.Conflict, err)
+	}
+	if !errors.Is(err, errPruned) {
+		return err
+	}
+	for _, e := range parts {
+		if derr := v.store.Delete(ctx, logName(e.seq)); derr != nil && !remote.Is(derr, remote.NotExist) {
+			return derr
+		}
+	}
+	return remote.E("commit", logName(before.Seq), remote.Conflict, err)
 }
 
 // writable says why nothing can be written.

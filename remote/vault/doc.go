@@ -102,6 +102,9 @@
 // its history; the next load then begins anew. A machine whose tree is lost is told a state as new as what it remembers, or none. Nothing that may
 // just be slow is held against a store: what must be there and is not is asked for again for a third of a second.
 //
+// An entry is put only after one that was found to be there a minute ago at most, by the time of day too, before and after: a machine that slept could else put one where the log
+// was removed meanwhile, and nobody would see it.
+//
 // Before its first commit a machine asks the store whether it keeps its contract (blob.Probe), and remembers that it does. Where names can be taken twice it commits nothing: there is no
 // mode for one writer alone, which another machine would have to know of.
 //

@@ -42,12 +42,13 @@ func again(ctx context.Context, get func() error) (err error) {
 const standing = time.Minute
 
 // stands looks whether an entry is still what it was. For one place it asks once in a while, so that a store which is polled is hardly asked
-// for more, and one that goes back meanwhile is caught.
+// for more, and one that goes back meanwhile is caught. Once in a while is by the time of day as well: the other clock stands still while the machine sleeps, and meanwhile
+// the log may be shortened to beyond the place, where whatever is put is seen by nobody.
 func (v *Vault) stands(ctx context.Context, at link) error {
 	v.mu.Lock()
 	now, trusted := v.o.Clock(), v.trust.Head
-	since := now.Sub(v.stoodAt)
-	stood := at.Seq == 0 || v.stood == at && since >= 0 && since < standing
+	since, day := now.Sub(v.stoodAt), now.Round(0).Sub(v.stoodAt)
+	stood := at.Seq == 0 || v.stood == at && since >= 0 && since < standing && day >= 0 && day < standing
 	v.mu.Unlock()
 	if stood {
 		return nil
