@@ -112,13 +112,12 @@ func replaced(stateDir string, vid crypto.VaultID) error {
 }
 
 // AddKeyring makes a new generation of the keyring the one in force: it is stored, read back, named in the log, and then the one
-// before is removed. A crash in between leaves both, and either opens the vault.
+// before is removed. A crash in between leaves both, and either opens the vault. Once it is stored, who unlocks the vault finds it; so it is named however many others
+// commit meanwhile.
 func (v *Vault) AddKeyring(ctx context.Context, base remote.Position, object []byte, next *crypto.Keyring) (remote.Position, error) {
-	v.commitMu.Lock()
-	defer v.commitMu.Unlock()
-	gen := next.Generation()
+	gen, prev := next.Generation(), v.keyring()
 	switch {
-	case gen != v.keyring().Generation()+1 || next.PrevHash() != v.keyring().Hash():
+	case gen != prev.Generation()+1 || next.PrevHash() != prev.Hash():
 		return base, remote.E("add keyring", keyringName(gen), remote.Invalid, errors.New("it does not follow the one in force"))
 	case next.Keys().Epoch() != v.keys.Epoch():
 		return base, remote.E("add keyring", keyringName(gen), remote.NotSupported, errors.New("keys can't be rotated yet"))
@@ -126,32 +125,70 @@ func (v *Vault) AddKeyring(ctx context.Context, base remote.Position, object []b
 	if err := v.writable("add keyring"); err != nil {
 		return base, err
 	}
-	if err := v.store.Put(ctx, keyringName(gen), object); err != nil {
+	if err := v.putKeyring(ctx, gen, object); err != nil {
 		return base, err
 	}
-	back, err := v.store.Get(ctx, keyringName(gen), keyringLimit)
-	if err != nil {
-		return base, err
+	pos, err := v.nameKeyring(ctx, base, next)
+	for try := 1; remote.Is(err, remote.Conflict) && try < keyringTries; try++ {
+		if base, err = v.Load(ctx, base, ignoring{}); err != nil {
+			break
+		}
+		if now := v.keyring(); now.Generation() >= gen && now.Hash() != next.Hash() {
+			return base, remote.E("add keyring", keyringName(gen), remote.Conflict, errOtherKeyring)
+		}
+		pos, err = v.nameKeyring(ctx, base, next)
 	}
-	if !bytes.Equal(back, object) {
-		return base, bad("add keyring", keyringName(gen), ErrTampered, nil)
-	}
-	v.ring.Store(next)
-	pos, err := v.commit(ctx, base, []*entry{{typ: entryKeyring, parts: 1, about: link{gen, next.Hash()}}})
 	if err != nil {
-		return base, err
-	}
-	v.mu.Lock()
-	v.trust.Keyring = link{gen, next.Hash()}
-	err = v.save()
-	v.mu.Unlock()
-	if err != nil {
-		return pos, err
+		return base, remote.E("add keyring", keyringName(gen), remote.KindOf(err), errors.Join(errUnnamed, err))
 	}
 	if err := KeepKeyring(v.o.StateDir, object); err != nil {
 		return pos, err
 	}
 	return pos, v.forget(ctx, gen)
+}
+
+var (
+	errUnnamed      = errors.New("the new passphrase is stored and counts from now on, but the log could not say so yet; the old one unlocks nothing any more")
+	errOtherKeyring = errors.New("another machine changed the passphrase at the same time, and that one counts")
+)
+
+// putKeyring stores a keyring and reads it back.
+func (v *Vault) putKeyring(ctx context.Context, gen uint64, object []byte) error {
+	name := keyringName(gen)
+	err := v.store.Put(ctx, name, object)
+	if err != nil && !remote.Is(err, remote.Exist) && !remote.Is(err, remote.Timeout) && !remote.Is(err, remote.Unreachable) {
+		return err
+	}
+	back, gerr := v.store.Get(ctx, name, keyringLimit)
+	switch {
+	case gerr == nil && bytes.Equal(back, object):
+		return nil // also when the answer was lost
+	case gerr == nil && err == nil:
+		return bad("add keyring", name, ErrTampered, nil)
+	case gerr == nil:
+		return remote.E("add keyring", name, remote.Conflict, errOtherKeyring)
+	case err == nil:
+		return gerr
+	case !remote.Is(gerr, remote.NotExist):
+		return remote.E("add keyring", name, remote.KindOf(err), errors.Join(errors.New("it is not known whether the new passphrase counts: try the new one first, then the old"), err))
+	}
+	return err
+}
+
+// nameKeyring says in the log that a keyring is the one in force.
+func (v *Vault) nameKeyring(ctx context.Context, base remote.Position, next *crypto.Keyring) (remote.Position, error) {
+	v.commitMu.Lock()
+	defer v.commitMu.Unlock()
+	named, before := link{next.Generation(), next.Hash()}, v.ring.Swap(next)
+	pos, err := v.commit(ctx, base, []*entry{{typ: entryKeyring, parts: 1, about: named}})
+	if err != nil {
+		v.ring.CompareAndSwap(next, before) // what others did is read with the one that they know
+		return base, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.trust.Keyring = named
+	return pos, v.save()
 }
 
 // forget deletes the generations before gen, that are of no use but to those who know an old passphrase.

@@ -310,3 +310,38 @@ func TestP4_V16EpochChanged(t *testing.T) {
 		}
 	})
 }
+
+// TestAddKeyringBusy: others commit while a passphrase is changed, right before the log is to name the keyring, and answers are lost. The keyring that was stored
+// is the one that who unlocks finds, so it is also the one that the log names.
+func TestAddKeyringBusy(t *testing.T) {
+	both(t, func(t *testing.T, on kind) {
+		w, a, _ := begun(t, on)
+		b, at, _ := w.second()
+		busy, lost := 3, 1
+		_, from := w.load(a, remote.Position{})
+		b.store.(*guard).Store = &evil{Store: w.store, put: func(name string, data []byte) (bool, error) {
+			switch {
+			case strings.HasPrefix(name, keyringPrefix) && lost > 0:
+				lost--
+				must(t, w.store.Put(ctx, name, data))
+				return true, remote.E("put", name, remote.Unreachable, nil)
+			case strings.HasPrefix(name, "l/") && busy > 0:
+				busy--
+				from = commits(t, a, from, 10+busy, 1)
+			}
+			return false, nil
+		}}
+		object, next := repassed(t, w.ring)
+		at, err := b.AddKeyring(ctx, at, object, next)
+		if err != nil || busy > 0 || lost > 0 {
+			t.Fatal(err, busy, lost)
+		}
+		newest, _, err := ReadKeyring(ctx, w.store, "")
+		if err != nil || !bytes.Equal(newest, object) {
+			t.Error("another keyring is the newest:", err)
+		}
+		if got, err := a.Load(ctx, from, w.sink()); err != nil || got != at || a.Info().Keyring != 2 {
+			t.Error(got, at, err, a.Info().Keyring)
+		}
+	})
+}
