@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"megafs/crypto"
 	"megafs/remote"
@@ -79,9 +80,14 @@ func KeptKeyring(stateDir string) ([]byte, error) {
 	return b, err
 }
 
+// keeping is held by who writes the copy: a load and a collection may find the same news.
+var keeping sync.Mutex
+
 // KeepKeyring keeps a copy of the keyring object, so that the vault can be unlocked while the store does not answer. A copy of another vault's
 // keyring stays, which is ErrVaultReplaced, and so does one of a newer generation, which Open will say.
 func KeepKeyring(stateDir string, object []byte) error {
+	keeping.Lock()
+	defer keeping.Unlock()
 	old, err := os.ReadFile(keyringCopy(stateDir))
 	if err == nil && string(old) == string(object) {
 		return nil
@@ -96,7 +102,16 @@ func KeepKeyring(stateDir string, object []byte) error {
 	if kept, err := crypto.ReadKeyringHeader(old); err == nil && kept.Generation > h.Generation {
 		return nil
 	}
-	return writeSynced(keyringCopy(stateDir), object)
+	// A full disk or a crash leaves the one before, without which nothing can be unlocked while the store does not answer.
+	fresh := keyringCopy(stateDir) + ".new"
+	os.Remove(fresh)
+	if err := writeSynced(fresh, object); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, keyringCopy(stateDir)); err != nil {
+		return remote.E("keep keyring", keyringCopy(stateDir), remote.IO, err)
+	}
+	return syncDir(stateDir)
 }
 
 // replaced says that a state folder has the keyring of another vault.

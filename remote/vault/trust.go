@@ -109,9 +109,14 @@ func decodeTrust(b []byte, k *crypto.Keys) *trust {
 	return &t
 }
 
-// save makes t what is remembered, durably.
-func (t *trust) save(dir string, k *crypto.Keys) error {
+// save makes t what is remembered, durably. When it fails, the file that is as it was stays the other one: the next try is not made over it.
+func (t *trust) save(dir string, k *crypto.Keys) (err error) {
 	t.Counter++
+	defer func() {
+		if err != nil {
+			t.Counter--
+		}
+	}()
 	body, err := json.Marshal(t)
 	if err != nil {
 		return err
@@ -136,14 +141,23 @@ func writeSynced(path string, b []byte) error {
 		}
 	}
 	if err == nil && isNew {
-		var d *os.File
-		if d, err = os.Open(filepath.Dir(path)); err == nil {
-			err = d.Sync()
-			d.Close()
-		}
+		return syncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return remote.E("write", path, remote.IO, err)
+	}
+	return nil
+}
+
+// syncDir makes the names in a folder durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err == nil {
+		err = d.Sync()
+		d.Close()
+	}
+	if err != nil {
+		return remote.E("write", dir, remote.IO, err)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"megafs/remote"
@@ -126,5 +127,47 @@ func TestP4_V67LostAndRolledBack(t *testing.T) {
 		w.store.Become(old)
 		_, err := w.open(w.store, w.state).Load(ctx, remote.Position{}, w.sink())
 		wantErr(t, err, ErrRollback)
+	})
+}
+
+// TestTrustDiskFull: while the disk is full nothing is sent, and however often that is tried, what was remembered last stays whole. So does the copy of the keyring.
+func TestTrustDiskFull(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("there is no /dev/full")
+	}
+	both(t, func(t *testing.T, on kind) {
+		w, a, pos := begun(t, on)
+		pos = commits(t, a, pos, 1, 3)
+		names, good := trustFiles(t, w)
+		must(t, os.Remove(names[1]))
+		must(t, os.Symlink("/dev/full", names[1]))
+		for range 3 {
+			if _, err := a.Commit(ctx, pos, []remote.Op{node(9)}); !errors.Is(err, syscall.ENOSPC) {
+				t.Fatal(err)
+			}
+			if b, err := os.ReadFile(names[0]); err != nil || !bytes.Equal(b, good[0]) {
+				t.Fatal("what is whole was written over:", err)
+			}
+		}
+		must(t, os.Remove(names[1]))
+		o1, _, err := ReadKeyring(ctx, w.store, "")
+		must(t, err)
+		o2, _ := repassed(t, w.ring)
+		fresh := keyringCopy(w.state) + ".new"
+		must(t, os.Mkdir(fresh, 0o700))
+		must(t, os.WriteFile(filepath.Join(fresh, "x"), nil, 0o600)) // nothing can be written there
+		if KeepKeyring(w.state, o2) == nil {
+			t.Error("kept")
+		}
+		if kept, err := KeptKeyring(w.state); err != nil || !bytes.Equal(kept, o1) {
+			t.Error("the keyring's copy is gone:", err)
+		}
+		must(t, os.RemoveAll(fresh))
+		commits(t, a, pos, 9, 2)
+		must(t, a.Close())
+		_, got := w.load(w.open(w.store, w.state), pos)
+		if got.Seq != pos.Seq+2 {
+			t.Error(got)
+		}
 	})
 }

@@ -208,8 +208,10 @@ func (v *Vault) Register(ctx context.Context, base remote.Position, next uint32)
 
 // save makes what is remembered durable. Called with mu held.
 func (v *Vault) save() error {
-	v.dirty, v.savedAt = false, v.o.Clock()
-	return v.trust.save(v.o.StateDir, v.keys)
+	v.savedAt = v.o.Clock()
+	err := v.trust.save(v.o.StateDir, v.keys)
+	v.dirty = err != nil
+	return err
 }
 
 // violated records that the store was caught, and makes the vault read-only. It returns err.
