@@ -34,7 +34,7 @@ const (
 	keyStray   = 'x' // handle of a node that came too late and is to go
 	keySending = 'q' // inode number -> an upload that may go on
 	keyPosted  = 'y' // number of an upload, chunk -> MACs of the chunks of a post that begins with it
-	keyUndo    = 'a' // a or m, handle of a node whose attributes, or place, are to be at the server what they are here; see belated.go
+	keyUndo    = 'z' // a or m, handle of a node whose attributes, or place, are to be at the server what they are here; see belated.go
 	keyBatch   = 'b' // sequence number -> batch
 	keyShare   = 'a' // handle of a folder that somebody shares with the account -> its key, empty: unknown
 	keyRaw     = 'r' // handle -> node of a tree that is being read

@@ -44,7 +44,7 @@ func (s shares) value(handle string) []byte {
 	return []byte{}
 }
 
-// loadShares takes what the index knows of shares.
+// loadShares takes what the index knows of shares. When it knows of none where it has one's folder, as after an earlier version that forgot them, the tree is read again.
 func (r *Remote) loadShares() error {
 	r.shares = shares{}
 	n, err := r.x.node(sharedRoot)
@@ -52,7 +52,10 @@ func (r *Remote) loadShares() error {
 		return err
 	}
 	r.lends = r.o.Shared || n != nil // until the server is asked
-	return r.x.scan([]byte{keyShare}, func(h, v []byte) error {
+	err = r.x.scan([]byte{keyShare}, func(h, v []byte) error {
+		if len(h) != megacrypt.NodeHandleLen {
+			return nil // an earlier version had keyUndo here
+		}
 		var k megacrypt.Key
 		if len(v) == len(k) {
 			k = megacrypt.Key(v)
@@ -61,6 +64,16 @@ func (r *Remote) loadShares() error {
 		r.shares[string(h)] = k
 		return nil
 	})
+	if err != nil || !r.o.Shared {
+		return err
+	}
+	tops, err := r.x.children(sharedRoot)
+	for _, h := range tops {
+		if _, known := r.shares[h]; !known {
+			r.x.meta.sn = ""
+		}
+	}
+	return err
 }
 
 // matchShares makes the index have shares, or none, as it is wanted. whole says that the tree must be read for that, or for other reasons.

@@ -231,6 +231,55 @@ func TestSharedEvents(t *testing.T) {
 	step("in the key set", []string{"docs"}, map[string]any{"a": "ua", "u": evilUser, "ua": []string{keySetAttr}, "v": []string{"x"}})
 }
 
+// TestSharedKeyKept: what comes into a share is readable also in the next process, which is not told the share's key again; and what is to be put back at the server is no share, nor goes
+// when the shares are looked through.
+func TestSharedKeyKept(t *testing.T) {
+	_, sealed, k := sealedContent(100)
+	e := newEvil(t)
+	e.data = sealed
+	s, public := sharer(e)
+	key := megacrypt.NewKey()
+	top := topNode("topshare", key, "docs", sealKey(public, key))
+	e.tree(fileNode("plainown", evilRoot, "mine", k, len(sealed)), top)
+	dir := t.TempDir()
+	r := e.open(Options{Session: s, Shared: true, StateDir: dir})
+	e.load(r)
+	w := newWrite()
+	w.put(kstr(keyUndo, "a", "plainown"), nil)
+	if err := r.x.commit(w, r.x.meta); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	e.cs["a"] = func(command) any { return -18 } // it can't be put back yet
+	r = e.open(Options{Session: s, Shared: true, StateDir: dir})
+	r.Load(t.Context(), remote.Position{}, &state{})
+	if got := sorted(r.shares); !slices.Equal(got, []string{"topshare"}) {
+		t.Errorf("shares: %q", got)
+	}
+	if b, err := r.x.get(kstr(keyUndo, "a", "plainown")); b == nil {
+		t.Error("what is to be put back was forgotten", err)
+	}
+	e.cs["a"] = func(command) any { return 0 }
+	e.sc = append(e.sc, event("AAAAAAAAAAE", map[string]any{"a": "t", "t": map[string]any{"f": []any{
+		lentNode("newnewne", "topshare", "topshare", key, megacrypt.Attributes{"n": "new"}, k, len(sealed))}}}))
+	r.news.there.Store(true)
+	if got := e.load(r).below(sharedName); !slices.Equal(got, []string{"docs", "docs/new"}) {
+		t.Errorf("shared: %q", got)
+	}
+	// An index of which an earlier version took the keys.
+	w = newWrite()
+	w.del(kstr(keyShare, "topshare"))
+	if err := r.x.commit(w, r.x.meta); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	r = e.open(Options{Session: s, Shared: true, StateDir: dir})
+	e.load(r)
+	if r.shares["topshare"] != key {
+		t.Error("a share's key is not asked for again")
+	}
+}
+
 var under2 = megacrypt.NewKey()
 
 // TestHostileShares: whoever shares, and the server, can show what they like in the folder of shares, and nothing elsewhere; none of it is changed, owned by others,
