@@ -210,7 +210,7 @@ func (c *change) number(n *node) {
 	n.ino = remote.Ino(foreignDevice<<remote.InoBits | c.meta.foreign)
 }
 
-// succeed makes a node a new version of another: it has the other's inode.
+// succeed makes a node a new version of another: it has the other's inode, unless it is of another type, as a symbolic link that was put in the place of a file.
 func (c *change) succeed(old, handle string) error {
 	o, err := c.node(old)
 	if err != nil || o == nil || o.folder {
@@ -225,7 +225,9 @@ func (c *change) succeed(old, handle string) error {
 		return err // it had a life of its own before
 	}
 	next := *n
-	if next.ino.Device() == foreignDevice {
+	was, _, _ := o.attr(c.r.o.Owner)
+	now, _, _ := n.attr(c.r.o.Owner)
+	if next.ino.Device() == foreignDevice && was.Type == now.Type {
 		next.ino = o.ino
 	}
 	c.set(&next)
