@@ -142,8 +142,9 @@ func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry
 	return remote.Position(at), v.save()
 }
 
-// landed looks whether the log still goes from an entry to those that were put after it. While the machine slept between looking and putting, it may have been shortened to
-// beyond them: the oldest go first, so as long as the one before is there none after it is removed. What was put behind others' backs is taken away again.
+// landed looks whether the log still goes from an entry to those that were put after it. While the machine slept between looking and putting, it may
+// have been shortened to beyond them; what was put behind others' backs is taken away again. It may as well have been shortened to just before them
+// after they were put: then others' entries follow, the mark at least, and the next load finds it all.
 func (v *Vault) landed(ctx context.Context, before link, parts []*entry) error {
 	err := v.stands(ctx, before)
 	if errors.Is(err, errUnknown) {
@@ -152,12 +153,20 @@ func (v *Vault) landed(ctx context.Context, before link, parts []*entry) error {
 	if !errors.Is(err, errPruned) {
 		return err
 	}
+	conflict := remote.E("commit", logName(before.Seq), remote.Conflict, err)
+	_, err = v.store.Get(ctx, logName(parts[len(parts)-1].seq+1), maxEntry)
+	switch {
+	case err == nil, remote.Is(err, remote.TooLarge):
+		return conflict
+	case !remote.Is(err, remote.NotExist):
+		return err
+	}
 	for _, e := range parts {
-		if derr := v.store.Delete(ctx, logName(e.seq)); derr != nil && !remote.Is(derr, remote.NotExist) {
-			return derr
+		if err := v.store.Delete(ctx, logName(e.seq)); err != nil && !remote.Is(err, remote.NotExist) {
+			return err
 		}
 	}
-	return remote.E("commit", logName(before.Seq), remote.Conflict, err)
+	return conflict
 }
 
 // writable says why nothing can be written.

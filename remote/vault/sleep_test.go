@@ -8,6 +8,7 @@ import (
 )
 
 // slept is the clock of a machine that slept for some time: the time of day is right, and the reading that only goes forward stood still.
+// Package time has no way to make such a time.
 func slept(d *time.Duration) func() time.Time {
 	return func() time.Time {
 		now := time.Now().Add(*d)
@@ -23,11 +24,11 @@ func slept(d *time.Duration) func() time.Time {
 	}
 }
 
-// TestGCAsleep: a machine sleeps while the log is shortened to beyond what it has seen, before it commits, and between looking where the log ends and putting
-// an entry there. What it commits then is seen by all, and nobody takes anything for an attack.
+// TestGCAsleep: a machine sleeps while the log is shortened to beyond what it has seen, before it commits, between looking where the log ends and putting
+// an entry there, and right after that. What it commits then is seen by all, and nobody takes anything for an attack.
 func TestGCAsleep(t *testing.T) {
 	both(t, func(t *testing.T, on kind) {
-		for _, midway := range []bool{false, true} {
+		for _, when := range []string{"before", "between", "after"} {
 			w, a := collecting(t, on)
 			must(t, a.write())
 			var asleep time.Duration
@@ -44,6 +45,7 @@ func TestGCAsleep(t *testing.T) {
 			must(t, a.load())
 			next := logName(b.s.pos.Seq + 1)
 			sleep := func() {
+				must(t, a.load())
 				for range 3 {
 					must(t, a.remove())
 					must(t, a.write())
@@ -58,15 +60,19 @@ func TestGCAsleep(t *testing.T) {
 				}
 				asleep = 40 * 24 * time.Hour
 			}
-			if midway {
-				s.put = func(name string, _ []byte) (bool, error) {
-					if name == next && asleep == 0 {
-						sleep()
-					}
-					return false, nil
-				}
-			} else {
+			if when == "before" {
 				sleep()
+			} else {
+				s.put = func(name string, data []byte) (bool, error) {
+					if name != next || asleep > 0 {
+						return false, nil
+					}
+					if when == "after" {
+						must(t, w.store.Put(ctx, name, data))
+					}
+					sleep()
+					return when == "after", nil
+				}
 			}
 			must(t, b.write())
 			must(t, b.load())
@@ -74,7 +80,7 @@ func TestGCAsleep(t *testing.T) {
 			must(t, b.v.State())
 			_, x := sound(w, t.TempDir())
 			if len(x.s.nodes) != len(b.s.nodes) || len(a.s.nodes) != len(b.s.nodes) || w.present(next) {
-				t.Errorf("midway %v: a new machine sees %d inodes, the other %d, and who slept %d", midway, len(x.s.nodes), len(a.s.nodes), len(b.s.nodes))
+				t.Errorf("asleep %s: a new machine sees %d inodes, the other %d, and who slept %d", when, len(x.s.nodes), len(a.s.nodes), len(b.s.nodes))
 			}
 		}
 	})
