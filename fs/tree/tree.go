@@ -95,17 +95,6 @@ func (t *Tree) Position() remote.Position {
 	return t.base.pos
 }
 
-// Sync makes the base durable.
-func (t *Tree) Sync() error {
-	if t.base.db.Opts().InMemory {
-		return nil
-	}
-	if err := t.base.db.Sync(); err != nil {
-		return remote.E("sync the tree index", "", remote.IO, err)
-	}
-	return nil
-}
-
 func (t *Tree) current() view {
 	if t.frozen != nil {
 		return view{[]*layer{t.live, t.frozen}, t.base}
