@@ -237,3 +237,31 @@ func TestEachPart(t *testing.T) {
 		}
 	}
 }
+
+// TestReadAgainRubbish: a tree that is read again, since the server has not all events any more, lists what is in the rubbish bin, too. What was moved there meanwhile is not shown, nor
+// what is in it, and what was moved out of a folder that went there is.
+func TestReadAgainRubbish(t *testing.T) {
+	e := newEvil(t)
+	k := megacrypt.NewFileKey()
+	file := func(h, parent string) map[string]any { return fileNode(h, parent, h, k, 1) }
+	folder := func(h, parent string) map[string]any { return folderNode(h, parent, h) }
+	e.tree(folder("stays000", evilRoot), folder("goes0000", evilRoot), folder("within00", "goes0000"), file("filewith", "within00"), file("filegoes", evilRoot), file("filesave", "goes0000"),
+		file("filestay", "stays000"))
+	r := e.open(Options{})
+	if got := e.load(r); len(got.names) != 7 {
+		t.Fatal(got.names)
+	}
+	e.tree(folder("stays000", evilRoot), folder("goes0000", "rubbish0"), folder("within00", "goes0000"), file("filewith", "within00"), file("filegoes", "rubbish0"), file("filesave", "stays000"),
+		file("filestay", "stays000"), folder("ringring", "ringrin2"), folder("ringrin2", "ringring"))
+	r.x.meta.sn = ""
+	got := e.load(r)
+	stays := got.names["1/stays000"]
+	if len(got.names) != 3 || got.names[fmt.Sprintf("%d/filesave", stays)] == 0 || got.names[fmt.Sprintf("%d/filestay", stays)] == 0 {
+		t.Errorf("%v", got.names)
+	}
+	for _, h := range []string{"goes0000", "within00", "filewith", "filegoes"} {
+		if n, err := r.x.node(h); n != nil || err != nil {
+			t.Errorf("the index has %s, %v", h, err)
+		}
+	}
+}
