@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"megafs/fs/acl"
 	"megafs/remote"
 )
 
@@ -21,6 +22,7 @@ import (
 //	drain                                                               the remote has everything
 //	wait MS                                                             time passes, and the engine sends what has settled
 //	snapshot                                                            the remote stores a snapshot
+//	what crashfiles_test.go has
 //	kick                                                                the engine looks at once, nobody waits
 func (l *life) do(cmd string) error {
 	f := strings.Fields(cmd)
@@ -86,6 +88,9 @@ func (l *life) do(cmd string) error {
 			t.typ, t.mode, t.target, target = remote.Symlink, 0o777, "to/"+name, "to/"+name
 		}
 		md.kids[name] = t
+		if _, ok := md.xattrs[acl.Default]; ok && t.typ == remote.File {
+			t.xattrs = map[string]string{acl.Access: string(crashList.Bytes())}
+		}
 		s, err := v.Make(ctx, dir, name, t.typ, 0o640, 0, target, Caller{UID: 7, GID: 8})
 		if err == nil {
 			v.Forget(s.Ino, 1)
@@ -238,7 +243,7 @@ func (l *life) do(cmd string) error {
 		}
 		return v.tree.Apply(remote.Batch{Pos: pos})
 	}
-	panic(cmd)
+	return l.doFile(f, at, arg)
 }
 
 // held is an open file that a script goes on with, and what it is in the model.
@@ -309,7 +314,7 @@ func generated(seed uint64) string {
 	}
 	for steps := 0; steps < 18; steps++ {
 		a, b, n := some(files), some(files), free()
-		switch k := rng.IntN(22); {
+		switch k := rng.IntN(28); {
 		case k < 3 && n != "":
 			say("make %s", n)
 			files[n] = 0
@@ -363,6 +368,20 @@ func generated(seed uint64) string {
 			say("syncdir")
 		case k == 21:
 			say("drain")
+		case k == 22 && a != "":
+			off, size := rng.IntN(40000), 1+rng.IntN(20000)
+			say("alloc %s %d %d %d", a, []int{0, 1, 16, 17}[rng.IntN(4)], off, size)
+		case k == 23 && a != "":
+			say("append %s %d", a, 1+rng.IntN(15000))
+		case k == 24 && a != "":
+			say("reopen %s", a)
+			files[a] = 0
+		case (k == 25 || k == 26) && a != "" && a != b:
+			off := rng.IntN(30000)
+			say("part %s %s %d %d %d", a, b, []int{0, rng.IntN(files[a] + 1)}[rng.IntN(2)], off, 1+rng.IntN(15000))
+			files[b] = max(files[b], off)
+		case k == 27 && a != "":
+			say("times %s %d", a, rng.IntN(1000))
 		default:
 			steps--
 		}

@@ -158,6 +158,9 @@ type machine struct {
 	mem   *remotetest.Mem
 	disk  *vfs.MemFS
 	cache string // "" : the tree index lies in memory and is gone with each life
+	held  []held // files that are open, whether they have names or not
+	// between is called with the model as it is between two changes of one step, of which a power cut may leave the first.
+	between func()
 	*Volume
 }
 
@@ -224,6 +227,7 @@ func modelRun(t *testing.T, seed uint64) {
 	defer func() { b.Volume.Close(ctx) }()
 	m := newModel()
 	since := []*model{m.clone()} // states since the last one known to be durable
+	b.between = func() { since = append(since, m.clone()) }
 	check := func(when string) {
 		t.Helper()
 		got, err := b.dump()
@@ -239,6 +243,7 @@ func modelRun(t *testing.T, seed uint64) {
 		case k < 2:
 			t.Log(step, "remount")
 			check(fmt.Sprint("step ", step))
+			b.letGo()
 			if err := b.Volume.Close(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -249,6 +254,7 @@ func modelRun(t *testing.T, seed uint64) {
 			t.Log(step, "power cut")
 			b.store.SetDeaf(true)
 			cut := b.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
+			b.letGo()
 			b.Volume.Close(ctx)
 			b.store.SetDeaf(false)
 			b.disk = cut
@@ -300,6 +306,7 @@ func modelRun(t *testing.T, seed uint64) {
 		since = append(since, m.clone())
 	}
 	check("end")
+	b.letGo()
 	b.store.SetFail(nil)
 	c, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -359,7 +366,7 @@ func (b *machine) step(m *model) {
 			b.t.Fatal(err)
 		}
 	}
-	switch k := rng.IntN(14); k {
+	switch k := rng.IntN(22); k {
 	case 0, 1, 2: // make
 		typ := []remote.Type{remote.File, remote.File, remote.Dir, remote.Symlink}[rng.IntN(4)]
 		nt := &thing{typ: typ, mode: 0o640, links: 1}
@@ -494,6 +501,38 @@ func (b *machine) step(m *model) {
 				delete(old.xattrs, name)
 			}
 		}
+	case 14, 15, 16: // copy
+		q := pick()
+		src := q.dir.kids[q.name]
+		if old == nil || old.typ != remote.File || src == nil || src.typ != remote.File {
+			return
+		}
+		from, err := b.tree.Lookup(q.ino, q.name)
+		want(err, remote.Other)
+		b.copyPart(from, src, ino, old)
+	case 17: // allocate
+		if old == nil || old.typ != remote.File {
+			return
+		}
+		b.allocate(ino, old)
+	case 18: // open and write, at the end or after cutting all
+		if old == nil || old.typ != remote.File {
+			return
+		}
+		b.appendTo(ino, old)
+	case 19: // leave a whiteout
+		q := pick()
+		err := b.Rename(ctx, p.ino, p.name, q.ino, q.name, RenameWhiteout, Caller{})
+		if !want(err, renameKind(p.dir, old, q.dir, q.dir.kids[q.name], 0)) || q.dir.kids[q.name] == old {
+			return
+		}
+		if other := q.dir.kids[q.name]; other != nil {
+			other.links--
+		}
+		p.dir.kids[p.name] = &thing{typ: remote.CharDev, links: 1}
+		q.dir.kids[q.name] = old
+	case 20, 21: // what is open
+		b.useHeld(p.dir, p.ino, p.name, ino, old)
 	}
 }
 
