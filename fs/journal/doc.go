@@ -59,7 +59,7 @@
 // The reserve is a step of zeros. When there is no room, on the disk or below Limit, it becomes
 // a segment for records that give room back or are small and possible on a full disk too (AppendFreeing), and for
 // the journal's own; data that finds such a segment active waits until the file can grow. A new reserve is made from what is
-// freed then. So removing goes on for some thousand names, and without end while the remote takes what was changed.
+// freed then. What else needs the disk's last room can be told by Options.Grow. So removing goes on for some thousand names, and without end while the remote takes what was changed.
 //
 // # Failure
 //

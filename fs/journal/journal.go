@@ -59,6 +59,9 @@ type Options struct {
 	SegmentSize int64        // bytes; 0 is 32 MiB, or an eighth of Limit if that is less
 	Limit       int64        // bytes of all files; 0 is 1 GiB; at least four segments
 	Log         *slog.Logger // nil is none
+
+	// Grow says why files may not grow by n bytes for data although the disk would let them; nil: they always may. It is asked with a lock held.
+	Grow func(n int64) error
 }
 
 // Stat is the state of a journal.

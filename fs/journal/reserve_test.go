@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -114,4 +115,38 @@ func TestReserve(t *testing.T) {
 	if st := j.Stat(); st.Last != last || st.Bytes > o.Limit {
 		t.Fatalf("%+v, last was %d", st, last)
 	}
+}
+
+// TestGrow: where the disk's last room is not for data, that fails as on a full disk, what frees room does not, and both go on when there is more.
+func TestGrow(t *testing.T) {
+	var tight atomic.Bool
+	o := Options{FS: vfs.NewCrashableMem(), Dir: "state/journal", SegmentSize: 8 << 20, Limit: 64 << 20, Grow: func(n int64) error {
+		if tight.Load() && n > 0 {
+			return errors.New("not for you")
+		}
+		return nil
+	}}
+	j, _ := mustOpen(t, o)
+	defer j.Close()
+	mustAppend(t, j, "x")
+	tight.Store(true)
+	before := j.Stat().Bytes
+	var err error
+	for n := 0; err == nil && n < 1000; n++ {
+		_, _, err = j.Append(1, make([]byte, 100_000))
+	}
+	wantKind(t, err, remote.NoSpace)
+	if _, err := j.AppendSplit(1, make([]byte, 3<<20), 128<<10, func(int) []byte { return []byte("head") }); !remote.Is(err, remote.NoSpace) {
+		t.Fatal(err)
+	}
+	if s := j.Stat(); s.Bytes != before {
+		t.Errorf("the files grew from %d to %d bytes", before, s.Bytes)
+	}
+	for range 4000 {
+		if _, _, err := j.AppendFreeing(2, make([]byte, 2000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tight.Store(false)
+	mustAppend(t, j, "y")
 }

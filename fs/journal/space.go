@@ -69,6 +69,9 @@ func (j *Journal) grow(s *segment, size int64, why purpose) error {
 		return noSpace(errLimit)
 	}
 	to := min((end+step-1)/step*step, j.o.SegmentSize, s.size+room)
+	if err := j.mayGrow(to-s.size, why); err != nil {
+		return err
+	}
 	if err := fill(s.f, max(s.size, s.end+size), to); err != nil {
 		if isFull(err) {
 			return noSpace(err)
@@ -79,6 +82,17 @@ func (j *Journal) grow(s *segment, size int64, why purpose) error {
 	s.size = to
 	if why == forData {
 		s.reserve = false // there is room again
+	}
+	return nil
+}
+
+// mayGrow fails with NoSpace when the disk's last room is not for data.
+func (j *Journal) mayGrow(n int64, why purpose) error {
+	if why != forData || j.o.Grow == nil {
+		return nil
+	}
+	if err := j.o.Grow(n); err != nil {
+		return noSpace(err)
 	}
 	return nil
 }
@@ -140,6 +154,9 @@ func (j *Journal) prepare(why purpose) (*promise, error) {
 	} else {
 		if size > j.free(why) {
 			return nil, noSpace(errLimit)
+		}
+		if err := j.mayGrow(size, why); err != nil {
+			return nil, err
 		}
 		j.bytes += size
 	}

@@ -141,7 +141,7 @@ func tryBase(dir string, key []byte, memory int64) (*base, error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, remote.E("make the tree's folder", dir, remote.IO, err)
 		}
-		if err := roomOn(dir, 0); err != nil {
+		if err := roomOn(dir, leastRoom); err != nil {
 			return nil, err
 		}
 		// Badger ends the process when a table is torn. The mark tells a start that never got past that.

@@ -54,6 +54,9 @@ type Options struct {
 	TreeOptions    func(*tree.Options)
 }
 
+// indexRoom is what is kept free for the tree index beside the least that it needs, when it shares its disk with the journal.
+const indexRoom = 16 << 20
+
 // Volume is a mounted remote. All methods may be called from many goroutines.
 type Volume struct {
 	o     Options
@@ -124,6 +127,10 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	}
 	var l log
 	jo := journal.Options{Dir: filepath.Join(o.StateDir, "journal"), Key: o.Keys.Journal, Limit: o.JournalSize}
+	if v.tree.Shares(o.StateDir) {
+		// What is written must leave the index the room to note what was sent, or nothing would ever be.
+		jo.Grow = func(n int64) error { return v.tree.Room(n + indexRoom) }
+	}
 	if o.JournalOptions != nil {
 		o.JournalOptions(&jo)
 	}

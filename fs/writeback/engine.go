@@ -312,7 +312,7 @@ func (e *Engine) backoff(err error) time.Duration {
 // round sends what has settled. It returns how long to wait before the next one may begin.
 func (e *Engine) round(ctx context.Context, now time.Time, poll bool) (time.Duration, error) {
 	// Before anything is stored that the base could not take in.
-	if err := e.o.Tree.Room(); err != nil {
+	if err := e.o.Tree.Room(0); err != nil {
 		return e.backoff(err), err
 	}
 	if e.o.Ready != nil {
