@@ -326,6 +326,7 @@ func (v *Volume) equal(ctx context.Context, c *cache.Cache, a, b []tree.Piece) (
 				return false, err
 			}
 			*rest = (*rest)[n:]
+			remote.Progress(ctx)
 		}
 		if !bytes.Equal(bufs[0], bufs[1]) {
 			return false, nil

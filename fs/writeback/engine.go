@@ -316,8 +316,8 @@ func (e *Engine) round(ctx context.Context, now time.Time, poll bool) (time.Dura
 		return e.backoff(err), err
 	}
 	if e.o.Ready != nil {
-		c, cancel := context.WithTimeout(ctx, e.o.Timeout)
-		err := e.o.Ready(c)
+		c, cancel := remote.Watched(ctx, e.o.Timeout)
+		err := remote.Stalled(c, "ask the remote", e.o.Ready(c))
 		cancel()
 		if err != nil {
 			return e.backoff(err), err
@@ -404,10 +404,11 @@ func (e *Engine) freeze(now time.Time) (*tree.Generation, error) {
 
 // load brings what others did into the base.
 func (e *Engine) load(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, e.o.Timeout)
+	ctx, cancel := remote.Watched(ctx, e.o.Timeout)
 	defer cancel()
 	defer e.ask()()
 	moved, err := e.o.Tree.Load(ctx, e.o.Remote, e.o.Sink(ctx))
+	err = remote.Stalled(ctx, "load", err)
 	if moved {
 		// What is changed from now on lies over this base: after a power cut it is to be as new as the journal.
 		err = errors.Join(err, e.o.Tree.Sync())

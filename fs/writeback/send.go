@@ -90,13 +90,14 @@ func (e *Engine) send(ctx context.Context, g *tree.Generation) error {
 	base := e.o.Tree.Position()
 	b, news := remote.Batch{Pos: base, Ops: ops}, false
 	if len(ops) > 0 {
-		cctx, cancel := context.WithTimeout(ctx, e.o.Timeout)
+		cctx, cancel := remote.Watched(ctx, e.o.Timeout)
 		defer cancel()
 		if err := e.o.Journal.Sync(cctx, durable); err != nil {
 			return err
 		}
 		done := e.ask()
 		pos, err := e.o.Remote.Commit(cctx, base, ops)
+		err = remote.Stalled(cctx, "commit", err)
 		done()
 		var gone *remote.GoneError
 		if errors.As(err, &gone) {

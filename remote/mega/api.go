@@ -218,6 +218,9 @@ func (a *api) repeat(ctx context.Context, op, path, query string, body []byte, t
 	begin, delay, cash := time.Now(), retryFirst, ""
 	for try := 0; ; try++ {
 		again, err := a.once(ctx, op, path, query, body, &cash, take)
+		if err == nil {
+			remote.Progress(ctx)
+		}
 		if err == nil || !again {
 			return err
 		}

@@ -116,6 +116,7 @@ func (v *Vault) commit(ctx context.Context, base remote.Position, parts []*entry
 		if err := v.put(ctx, e.seq, sealed[i]); err != nil {
 			return base, err
 		}
+		remote.Progress(ctx)
 	}
 	if err := v.landed(ctx, before, parts); err != nil {
 		return base, err

@@ -2,10 +2,12 @@ package vault
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"megafs/remote"
 	"megafs/remote/blob"
@@ -152,4 +154,68 @@ func TestP4_V33FutureEntry(t *testing.T) {
 			t.Fatal(got, pos)
 		}
 	})
+}
+
+// TestLongRequests: a commit of many entries and a load of many may take any time, as long as they get on; who stands still is given up.
+func TestLongRequests(t *testing.T) {
+	both(t, func(t *testing.T, on kind) {
+		w, a, pos := begun(t, on)
+		var under context.Context
+		slow := time.Minute
+		wait := func() error {
+			time.Sleep(slow)
+			if under.Err() != nil {
+				return remote.E("ask", "", remote.Canceled, under.Err())
+			}
+			return nil
+		}
+		w.give(a, &dragging{w.store, wait})
+		do := func(fn func(ctx context.Context) error) error {
+			var cancel context.CancelFunc
+			under, cancel = remote.Watched(ctx, 150*time.Second)
+			defer cancel()
+			return remote.Stalled(under, "test", fn(under))
+		}
+		var ops []remote.Op
+		for i := range 12_000 {
+			op := node(i)
+			op.Attr.Type, op.Attr.Target, op.Attr.Size = remote.Symlink, strings.Repeat("t", 200), 200
+			ops = append(ops, op)
+		}
+		first := pos
+		must(t, do(func(ctx context.Context) (err error) { pos, err = a.Commit(ctx, pos, ops); return err }))
+		if pos.Seq < first.Seq+3 {
+			t.Fatal("no long commit:", pos.Seq)
+		}
+		slow = 0
+		under = ctx
+		pos = commits(t, a, pos, 70_000, 3)
+		slow = time.Minute
+		must(t, do(func(ctx context.Context) error { _, err := a.Load(ctx, first, w.sink()); return err }))
+		slow = time.Hour
+		err := do(func(ctx context.Context) error { _, err := a.Load(ctx, first, w.sink()); return err })
+		if !remote.Is(err, remote.Timeout) {
+			t.Error(err)
+		}
+	})
+}
+
+// dragging is a store that takes its time.
+type dragging struct {
+	blob.Store
+	wait func() error
+}
+
+func (d *dragging) Put(ctx context.Context, name string, data []byte) error {
+	if err := d.wait(); err != nil {
+		return err
+	}
+	return d.Store.Put(ctx, name, data)
+}
+
+func (d *dragging) Get(ctx context.Context, name string, limit int64) ([]byte, error) {
+	if err := d.wait(); err != nil {
+		return nil, err
+	}
+	return d.Store.Get(ctx, name, limit)
 }

@@ -123,6 +123,7 @@ func (v *Vault) take(ctx context.Context, w *walker, f fetched) (e *entry, b *re
 		}
 		return nil, nil, err
 	}
+	remote.Progress(ctx)
 	if trusted := v.trusted(); e.seq == trusted.Seq && e.hash != trusted.Hash {
 		return nil, nil, v.violated(bad("load", name, ErrFork, nil))
 	}

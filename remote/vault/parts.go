@@ -72,6 +72,7 @@ func (v *Vault) tell(ctx context.Context, r *root, sink remote.Sink) error {
 				if err := sink.Apply(remote.Batch{Ops: ops}); err != nil {
 					return err
 				}
+				remote.Progress(ctx)
 				ops = make([]remote.Op, 0, len(ops))
 			}
 		}
