@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -97,4 +98,68 @@ func TestM32MassDisappearance(t *testing.T) {
 	if l := again(all); !slices.Equal(l, was) || log.Len() > 0 {
 		t.Errorf("it comes back: %q, the log has %q", l, log.String())
 	}
+}
+
+// TestAnotherType: a client that writes attributes anew, without ours, makes a file of a symbolic link. It is another inode then: no inode changes its type, in no order of events, nor when the
+// tree is read again.
+func TestAnotherType(t *testing.T) {
+	e := newEvil(t)
+	k := megacrypt.NewFileKey()
+	k.Meta = [8]byte{}
+	link := func(more megacrypt.Attributes) map[string]any {
+		n := fileNode("linklink", evilRoot, "link", k, 0)
+		at := megacrypt.Attributes{}
+		if more == nil {
+			describe(at, "link", remote.Attr{Type: remote.Symlink, Mode: 0o777, Size: 1, Target: "x"}, nil)
+		} else {
+			maps.Copy(at, more)
+		}
+		n["a"], _ = at.Encode(k.Key)
+		return n
+	}
+	plain := megacrypt.Attributes{"n": "link"}
+	later := megacrypt.Attributes{"n": "link", "c": megacrypt.Fingerprint{Time: 1000}.Encode()}
+	e.tree(link(nil))
+	r := e.open(Options{})
+	s := e.load(r)
+	pos := r.x.meta.position()
+	step := func(what string, want remote.Type) {
+		t.Helper()
+		types := map[remote.Ino]remote.Type{}
+		for ino, a := range s.attrs {
+			types[ino] = a.Type
+		}
+		var err error
+		if pos, err = r.Load(t.Context(), pos, s); err != nil {
+			t.Fatal(what, err)
+		}
+		for ino, was := range types {
+			if a, ok := s.attrs[ino]; ok && a.Type != was {
+				t.Errorf("%s: inode %x became another type", what, ino)
+			}
+		}
+		ino := s.names["1/link"]
+		if n, err := r.x.nodeOf(ino); len(s.names) != 1 || s.attrs[ino].Type != want || n == nil || n.handle != "linklink" {
+			t.Errorf("%s: %v, %+v, %v", what, s.names, s.attrs[ino], err)
+		}
+		count := 0
+		r.x.scan([]byte{keyIno}, func(_, _ []byte) error { count++; return nil })
+		if count != 2 {
+			t.Errorf("%s: the index has %d inodes", what, count)
+		}
+	}
+	n := byte(0)
+	told := func(what string, at map[string]any, want remote.Type) {
+		t.Helper()
+		n++
+		e.sc = append(e.sc, event(megacrypt.Encode([]byte{7: n}), map[string]any{"a": "u", "n": "linklink", "at": at["a"]}))
+		r.news.there.Store(true)
+		step(what, want)
+	}
+	told("without ours", link(plain), remote.File)
+	told("with a time", link(later), remote.File)
+	told("a link again", link(nil), remote.Symlink)
+	e.tree(link(plain))
+	r.x.meta.sn = ""
+	step("read again", remote.File)
 }

@@ -18,6 +18,9 @@ func (c *change) finish() (ops []remote.Op, err error) {
 			return nil, err
 		}
 	}
+	if err := c.retype(); err != nil {
+		return nil, err
+	}
 	type pair struct{ old, now *node }
 	inodes := map[remote.Ino]*pair{}
 	at := func(ino remote.Ino) *pair {
@@ -122,6 +125,33 @@ func (c *change) finish() (ops []remote.Op, err error) {
 	return append(append(ops, unlink...), link...), nil
 }
 
+// retype gives nodes another inode that are of another type than they were: an inode never changes its type, and another client that writes attributes anew, without ours, makes a
+// file of a symbolic link.
+func (c *change) retype() error {
+	if c.first {
+		return nil
+	}
+	for h, n := range c.nodes {
+		if n == nil {
+			continue
+		}
+		old, err := c.r.x.node(h)
+		if err != nil {
+			return err
+		}
+		if old == nil || old.ino != n.ino || old.attrs == n.attrs && bytes.Equal(old.key, n.key) {
+			continue
+		}
+		was, _, _ := old.attr(c.r.o.Owner)
+		if now, _, _ := n.attr(c.r.o.Owner); now.Type != was.Type {
+			next := *n
+			c.number(&next)
+			c.nodes[h] = &next
+		}
+	}
+	return nil
+}
+
 // oldIno returns the inode of a folder as it was before.
 func (c *change) oldIno(handle string) (remote.Ino, error) {
 	n, err := c.r.x.node(handle)
@@ -161,6 +191,9 @@ func (c *change) write(olds map[string]*node) {
 			}
 			continue
 		}
+		if old != nil && old.ino != n.ino && c.w.set[string(kino(old.ino))] == nil {
+			c.w.del(kino(old.ino))
+		}
 		c.w.put(kstr(keyNode, h), inoValue(n.ino))
 		c.w.put(kino(n.ino), encodeInodeNode(n))
 		if h == c.meta.root {
@@ -199,17 +232,6 @@ func (r *Remote) described(old, now *node) (ops []remote.Op, content bool) {
 		return nil, false
 	}
 	if old == nil || a != oa {
-		if old != nil && a.Type != oa.Type {
-			a.Type = oa.Type // an inode never changes its type; only a client that writes our attributes wrongly brings that about
-			a.Target, a.Rdev = oa.Target, oa.Rdev
-			if a.Type == remote.Symlink {
-				a.Size = oa.Size
-			} else if a.Type != remote.File {
-				a.Size = 0
-			} else {
-				a.Size, a.Target, a.Rdev = now.size, "", 0
-			}
-		}
 		ops = append(ops, remote.Op{Kind: remote.OpNode, Ino: now.ino, Attr: a})
 	}
 	for _, k := range sorted(ox) {
