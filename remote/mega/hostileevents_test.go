@@ -163,3 +163,33 @@ func TestAnotherType(t *testing.T) {
 	r.x.meta.sn = ""
 	step("read again", remote.File)
 }
+
+// TestVersionReverted: another client makes a new version of a file and removes it again, and an older folder takes its name, all before it is told here. Each name leads to an inode that is
+// known.
+func TestVersionReverted(t *testing.T) {
+	e := newEvil(t)
+	k := megacrypt.NewFileKey()
+	one, two := fileNode("fileone0", evilRoot, "name", k, 1), fileNode("filetwo0", evilRoot, "name", k, 1)
+	older := folderNode("folder00", evilRoot, "name")
+	older["ts"] = 50
+	e.tree(one)
+	r := e.open(Options{})
+	s := e.load(r)
+	old := fileNode("fileone0", "filetwo0", "name", k, 1)
+	arrive := func(f, f2 any) map[string]any {
+		return map[string]any{"a": "t", "t": map[string]any{"f": []any{f}, "f2": []any{f2}}}
+	}
+	e.sc = append(e.sc, event("AAAAAAAAAAE", arrive(two, old), arrive(one, map[string]any{}), map[string]any{"a": "d", "n": "filetwo0"}, arrive(older, map[string]any{})))
+	r.news.there.Store(true)
+	if _, err := r.Load(t.Context(), r.x.meta.position(), s); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.names) != 2 {
+		t.Errorf("%v", s.names)
+	}
+	for name, ino := range s.names {
+		if _, known := s.attrs[ino]; !known {
+			t.Errorf("nothing was said of %s", name)
+		}
+	}
+}

@@ -92,8 +92,11 @@ func (c *change) finish() (ops []remote.Op, err error) {
 		if err != nil {
 			return nil, err
 		}
-		at(p.ino).old, at(p.ino).now = cmp.Or(at(p.ino).old, old), p
 		olds[p.handle] = old
+		if old != nil && old.ino != p.ino { // it went and came back, or is of another type: nothing was said of this inode
+			old = nil
+		}
+		at(p.ino).old, at(p.ino).now = cmp.Or(at(p.ino).old, old), p
 	}
 	if c.first { // which is told as a whole
 		c.write(olds)
