@@ -210,7 +210,7 @@ func (c *change) number(n *node) {
 	n.ino = remote.Ino(foreignDevice<<remote.InoBits | c.meta.foreign)
 }
 
-// succeed makes a node a new version of another: it has the other's inode, unless it is of another type, as a symbolic link that was put in the place of a file.
+// succeed makes a node a new version of another: it has the other's inode; but see retype.
 func (c *change) succeed(old, handle string) error {
 	o, err := c.node(old)
 	if err != nil || o == nil || o.folder {
@@ -225,9 +225,7 @@ func (c *change) succeed(old, handle string) error {
 		return err // it had a life of its own before
 	}
 	next := *n
-	was, _, _ := o.attr(c.r.o.Owner)
-	now, _, _ := n.attr(c.r.o.Owner)
-	if next.ino.Device() == foreignDevice && was.Type == now.Type {
+	if next.ino.Device() == foreignDevice {
 		next.ino = o.ino
 	}
 	c.set(&next)

@@ -139,7 +139,7 @@ func TestAnotherType(t *testing.T) {
 			}
 		}
 		ino := s.names["1/link"]
-		if n, err := r.x.nodeOf(ino); len(s.names) != 1 || s.attrs[ino].Type != want || n == nil || n.handle != "linklink" {
+		if n, err := r.x.nodeOf(ino); len(s.names) != 1 || s.attrs[ino].Type != want || n == nil || n.parent != evilRoot {
 			t.Errorf("%s: %v, %+v, %v", what, s.names, s.attrs[ino], err)
 		}
 		count := 0
@@ -162,6 +162,16 @@ func TestAnotherType(t *testing.T) {
 	e.tree(link(plain))
 	r.x.meta.sn = ""
 	step("read again", remote.File)
+	next, was := link(nil), link(plain)
+	next["h"], was["p"] = "nextnext", "nextnext"
+	e.sc = append(e.sc, event("AAAAAAAAAAE", map[string]any{"a": "t", "t": map[string]any{"f": []any{next}, "f2": []any{was}}}))
+	r.news.there.Store(true)
+	step("a new version", remote.Symlink)
+	last := link(nil)
+	last["h"], next["p"] = "lastlast", "lastlast"
+	e.sc = append(e.sc, event("AAAAAAAAAAI", map[string]any{"a": "t", "t": map[string]any{"f": []any{last}, "f2": []any{next}}}, map[string]any{"a": "u", "n": "lastlast", "at": link(plain)["a"]}))
+	r.news.there.Store(true)
+	step("a new version with attributes that are written anew", remote.File)
 }
 
 // TestVersionReverted: another client makes a new version of a file and removes it again, and an older folder takes its name, all before it is told here. Each name leads to an inode that is

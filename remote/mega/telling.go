@@ -128,8 +128,8 @@ func (c *change) finish() (ops []remote.Op, err error) {
 	return append(append(ops, unlink...), link...), nil
 }
 
-// retype gives nodes another inode that are of another type than they were: an inode never changes its type, and another client that writes attributes anew, without ours, makes a
-// file of a symbolic link.
+// retype gives nodes another inode that are of another type than what had theirs: an inode never changes its type. Another machine can put a symbolic link in the place of a file, as its new
+// version, and a client that writes attributes anew, without ours, makes a file of a link.
 func (c *change) retype() error {
 	if c.first {
 		return nil
@@ -138,11 +138,11 @@ func (c *change) retype() error {
 		if n == nil {
 			continue
 		}
-		old, err := c.r.x.node(h)
+		old, err := c.r.x.nodeOf(n.ino)
 		if err != nil {
 			return err
 		}
-		if old == nil || old.ino != n.ino || old.attrs == n.attrs && bytes.Equal(old.key, n.key) {
+		if old == nil || old.handle == h && old.attrs == n.attrs && bytes.Equal(old.key, n.key) {
 			continue
 		}
 		was, _, _ := old.attr(c.r.o.Owner)
