@@ -24,17 +24,20 @@ import (
 	"megafs/remote/vault"
 )
 
-const maxPassphrase = 4096
+const maxPassphrase = 1024 // what a keyring takes
 
 // firstLine is a passphrase as files and commands give it: without the newline.
 func firstLine(r io.Reader) (crypto.Secret, error) {
-	b, err := bufio.NewReader(io.LimitReader(r, maxPassphrase)).ReadBytes('\n')
+	b, err := bufio.NewReader(io.LimitReader(r, maxPassphrase+3)).ReadBytes('\n')
 	if err != nil && err != io.EOF {
-		return crypto.Secret{}, err
+		return crypto.Secret{}, remote.E("read the passphrase", "", remote.Locked, err)
 	}
 	b = bytes.TrimRight(b, "\r\n")
-	if len(b) == 0 {
-		return crypto.Secret{}, errors.New("the passphrase is empty")
+	switch {
+	case len(b) == 0:
+		return crypto.Secret{}, remote.E("read the passphrase", "", remote.Locked, errors.New("its first line is empty"))
+	case len(b) > maxPassphrase:
+		return crypto.Secret{}, remote.E("read the passphrase", "", remote.Locked, fmt.Errorf("its first line has more than %d bytes; is it the right file?", maxPassphrase))
 	}
 	return crypto.NewSecret(b), nil
 }
@@ -75,6 +78,8 @@ func given(c *cli.Context, p *profile) (cred crypto.Credential, ok bool, err err
 		if out, err = cmd.Output(); err == nil {
 			cred.Passphrase, err = firstLine(bytes.NewReader(out))
 			clear(out)
+		} else {
+			err = remote.E("read the passphrase", "", remote.Locked, fmt.Errorf("the command of --passphrase-command failed: %w", err))
 		}
 	default:
 		if _, serr := os.Lstat(p.KeyFile); serr != nil {

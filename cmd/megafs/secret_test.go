@@ -123,3 +123,24 @@ func TestSizes(t *testing.T) {
 		}
 	}
 }
+
+// TestPassphrases gives passphrases in files as editors and other systems leave them, and in files that are none.
+func TestPassphrases(t *testing.T) {
+	m := newMachine(t)
+	m.url = "dir:" + filepath.Join(m.home, "v")
+	const words = "lantern gravel ointment velvet crumb"
+	file := func(text string) string {
+		p := filepath.Join(m.home, "pass")
+		if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	m.want(0, "", "vault", "init", "--passphrase-file", file(words+"\n"), m.url)
+	m.want(0, "head", "vault", "info", "--passphrase-file", file(words+"\r\n"), m.url)
+	m.want(0, "head", "vault", "info", "--passphrase-file", file(words), m.url)
+	m.want(3, "line is empty", "vault", "info", "--passphrase-file", file(""), m.url)
+	m.want(3, "right file", "vault", "info", "--passphrase-file", file(strings.Repeat("x", 1025)), m.url)
+	m.want(3, "right file", "vault", "info", "--passphrase-file", file(strings.Repeat("x", 10000)+"\n"), m.url)
+	m.want(3, "--passphrase-command", "vault", "info", "--passphrase-command", "exit 7", m.url)
+}
