@@ -76,9 +76,12 @@ func examine(p *profile) []check {
 		out = append(out, check{"state", err.Error(), "make the folder yours: chown and chmod 700 it"})
 	}
 	for _, m := range mounts() {
-		if stale(m) {
+		switch lookAtMount(m) {
+		case lost:
 			out = append(out, check{"mount", m + " has lost its process", "megafs umount " + m})
-		} else {
+		case silent:
+			out = append(out, check{"mount", m + " does not answer", "if its process is stopped, let it go on (kill -CONT); else megafs umount --lazy " + m})
+		case answers:
 			out = append(out, check{"mount", m + " answers", ""})
 		}
 	}

@@ -49,6 +49,9 @@ func argument(c *cli.Context, what string, must bool) (string, error) {
 	if c.NArg() > 1 || must && c.NArg() == 0 {
 		return "", usage("it takes one %s; see %s --help", what, name)
 	}
+	if c.NArg() > 0 && c.Args().First() == "" {
+		return "", usage("the %s is empty; is a variable of the shell not set?", what)
+	}
 	return c.Args().First(), nil
 }
 

@@ -62,5 +62,8 @@ func whatAndWhere(c *cli.Context) (url, mnt string, err error) {
 	if !strings.Contains(link, "#") {
 		return "", "", usage("the link has no key, which stands behind a #; quote it, or the shell may take it away")
 	}
+	if c.Args().Get(1) == "" {
+		return "", "", usage("the MOUNTPOINT is empty; is a variable of the shell not set?")
+	}
 	return link, c.Args().Get(1), nil
 }

@@ -31,7 +31,7 @@ func run(args []string) int {
 		UseShortOptionHandling: true,
 		Commands: []*cli.Command{
 			mountCommand, umountCommand, syncCommand, statusCommand, whyCommand, historyCommand, restoreCommand, limitCommand, vaultCommand, loginCommand, logoutCommand, whoamiCommand, linkCommand, megaserveCommand, doctorCommand, versionCommand, exitCodesCommand,
-			daemonCommand, unlockCommand,
+			daemonCommand, unlockCommand, lookCommand,
 		},
 		ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return usageError{err} },

@@ -98,6 +98,9 @@ func mountSettings(c *cli.Context) (*settings, error) {
 	if mnt, err = realParent(mnt); err != nil {
 		return nil, err
 	}
+	if err := nameable(mnt); err != nil {
+		return nil, err
+	}
 	p, err := profileOf(c, url)
 	if err != nil {
 		return nil, err
@@ -114,6 +117,9 @@ func mountSettings(c *cli.Context) (*settings, error) {
 		s.Log = filepath.Join(p.State, "megafs.log")
 	}
 	if s.Log, err = filepath.Abs(s.Log); err != nil {
+		return nil, err
+	}
+	if err := nameable(s.Log); err != nil {
 		return nil, err
 	}
 	if s.JournalSize = 1 << 30; p.Mega != nil {

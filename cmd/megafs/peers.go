@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -57,6 +58,11 @@ func within(path, dir string) bool {
 
 // find returns the mount that a path lies in, and the path within it. An empty path means the only mount there is.
 func find(ctx context.Context, path string) (*mounted, string, error) {
+	return findBehind(ctx, path, 40)
+}
+
+// findBehind is find that follows so many links to a mount.
+func findBehind(ctx context.Context, path string, links int) (*mounted, string, error) {
 	all := running(ctx)
 	if path == "" {
 		switch len(all) {
@@ -91,9 +97,34 @@ func find(ctx context.Context, path string) (*mounted, string, error) {
 		}
 	}
 	if best == nil {
-		return nil, "", remote.E("find a mount", path, remote.NotExist, errors.New("no vault is mounted there by this user"))
+		at := tries[len(tries)-1]
+		for _, m := range mounts() {
+			if within(at, m) {
+				return nil, "", noMount(path, m, lookAtMount(m))
+			}
+		}
+		// Only now: a link in a mount is what was asked for, and a mount that does not answer must not be asked where one leads.
+		if to, err := os.Readlink(at); err == nil && links > 0 {
+			if !filepath.IsAbs(to) {
+				to = filepath.Join(filepath.Dir(at), to)
+			}
+			return findBehind(ctx, to, links-1)
+		}
+		return nil, "", noMount(path, "", unmounted)
 	}
 	return best, in, nil
+}
+
+// noMount says why a path leads to no process that answers, and what to do. mnt is the mount point it lies in, if there is one.
+func noMount(path, mnt string, c condition) error {
+	kind, say := remote.NotExist, errors.New("no vault is mounted there by this user")
+	switch c {
+	case lost:
+		say = fmt.Errorf("the process that served %s is gone; mount it again, what was not sent is in the journal", mnt)
+	case silent:
+		kind, say = remote.Busy, fmt.Errorf("the process that serves %s does not answer; if it is stopped, let it go on (kill -CONT), or take the mount away with megafs umount --lazy", mnt)
+	}
+	return remote.E("find a mount", path, kind, say)
 }
 
 // waiting tells in words what a mount has not sent yet.

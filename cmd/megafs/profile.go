@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -61,8 +62,21 @@ func newProfile(url, state, cache string) (*profile, error) {
 	if p.Cache, err = filepath.Abs(p.Cache); err != nil {
 		return nil, err
 	}
+	for _, path := range []string{p.Dir, p.State, p.Cache} {
+		if err := nameable(path); err != nil {
+			return nil, err
+		}
+	}
 	p.KeyFile = filepath.Join(xdg("XDG_CONFIG_HOME", ".config"), id+".key")
 	return p, nil
+}
+
+// nameable refuses a path that is not UTF-8: the serving process would be told another one, for settings and status are JSON.
+func nameable(path string) error {
+	if !utf8.ValidString(path) {
+		return usage("%q is not UTF-8, which the folders of a vault and its mount point must be; choose another place, or rename it", path)
+	}
+	return nil
 }
 
 // locate finds out where the vault lies, and returns what its folders are called after.

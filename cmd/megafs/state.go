@@ -110,19 +110,10 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// stale reports whether a mount of ours has lost the process that served it. It asks for what the kernel never keeps: attributes may
-// still be there.
-func stale(mnt string) bool {
-	var st unix.Statfs_t
-	return errors.Is(unix.Statfs(mnt, &st), unix.ENOTCONN)
-}
-
 // cleanStale takes away what a serving process left that died.
 func cleanStale(mnt string) error {
-	for _, m := range mounts() {
-		if m == mnt && stale(m) {
-			return detach(m, true)
-		}
+	if lookAtMount(mnt) == lost {
+		return detach(mnt, true)
 	}
 	return nil
 }

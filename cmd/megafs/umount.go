@@ -54,8 +54,18 @@ func umount(c *cli.Context) error {
 	if mnt, err = realParent(mnt); err != nil {
 		return err
 	}
-	if stale(mnt) {
+	switch lookAtMount(mnt) {
+	case lost:
 		return detach(mnt, true)
+	case silent: // else find says so, if it stays silent
+		if !c.Bool("lazy") || c.IsSet("wait") {
+			break
+		}
+		if err := detach(mnt, true); err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "%s is taken away; its process did not answer, and has the journal until it ends\n", mnt)
+		return nil
 	}
 	m, rel, err := find(c.Context, mnt)
 	if err != nil {
