@@ -21,6 +21,9 @@ const (
 	lost   // the process that served it is gone
 )
 
+// lookTime is how long a mount may take to answer; a machine that is very busy needs some of it to start the child.
+const lookTime = 3 * time.Second
+
 // lookAtMount finds out what a mount point is in. It never waits for long, but what it asks may: a process whose request is not answered can't be
 // ended, not even by kill -9, until whoever should answer goes on or dies. So a child asks, and is left behind.
 func lookAtMount(mnt string) condition {
@@ -44,7 +47,7 @@ func lookAtMount(mnt string) condition {
 			return lost
 		}
 		return answers
-	case <-time.After(againTime):
+	case <-time.After(lookTime):
 		child.Process.Kill() // it ends when it can
 		return silent
 	}
