@@ -12,7 +12,7 @@ var layers = map[string][]string{
 	"remote/wire":                {"remote"},
 	"remote/extent":              {"remote"},
 	"remote/spool":               {"remote"},
-	"remote/bulk":                {},
+	"remote/bulk":                {"remote"},
 	"remote/remotetest":          {"remote"},
 	"remote/blob":                {"remote"},
 	"remote/blob/blobtest":       {"remote", "remote/blob"},

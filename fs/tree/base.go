@@ -16,6 +16,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"megafs/remote"
+	"megafs/remote/bulk"
 	"megafs/remote/extent"
 	"megafs/remote/wire"
 )
@@ -141,7 +142,7 @@ func tryBase(dir string, key []byte, memory int64) (*base, error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, remote.E("make the tree's folder", dir, remote.IO, err)
 		}
-		if err := roomOn(dir, leastRoom); err != nil {
+		if err := bulk.Room(dir, 0); err != nil {
 			return nil, err
 		}
 		// Badger ends the process when a table is torn. The mark tells a start that never got past that.
@@ -403,7 +404,7 @@ const (
 
 // flush writes all. What does not fit into one transaction is bracketed by a mark, unless a load in progress has set it already.
 func (w *writer) flush(loading bool) error {
-	if err := w.b.room(w.size); err != nil {
+	if err := w.b.room(4 * int64(w.size)); err != nil {
 		return err
 	}
 	if loading {

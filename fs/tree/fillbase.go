@@ -57,7 +57,7 @@ func (t *Tree) dropFill() {
 // fill makes the base what a snapshot says, in one go. Nobody may use the base meanwhile.
 func (b *base) fill(f *fill, pos remote.Position) (err error) {
 	failed := func(err error) error { return remote.E("fill the tree index", "", remote.IO, err) }
-	if err := b.room(int(f.spool.Size() / 2)); err != nil {
+	if err := b.room(2 * f.spool.Size()); err != nil {
 		return err
 	}
 	mark := filepath.Join(b.dir, fillMark)

@@ -112,6 +112,9 @@ func (v *Volume) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := v.accountRoom(0); err != nil {
+		return err
+	}
 	if err := v.register(ctx); err != nil {
 		return err
 	}

@@ -54,8 +54,16 @@ type Options struct {
 	TreeOptions    func(*tree.Options)
 }
 
-// indexRoom is what is kept free for the tree index beside the least that it needs, when it shares its disk with the journal.
+// indexRoom is what is kept free for an index beside the least that it needs, when it shares its disk with the journal.
 const indexRoom = 16 << 20
+
+// accountRoom fails when the disk of the state folder is too full for the index that an account has there.
+func (v *Volume) accountRoom(n int64) error {
+	if !v.traits.WholeFiles {
+		return nil
+	}
+	return tree.RoomOn(v.o.StateDir, n)
+}
 
 // Volume is a mounted remote. All methods may be called from many goroutines.
 type Volume struct {
@@ -127,9 +135,12 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	}
 	var l log
 	jo := journal.Options{Dir: filepath.Join(o.StateDir, "journal"), Key: o.Keys.Journal, Limit: o.JournalSize}
-	if v.tree.Shares(o.StateDir) {
-		// What is written must leave the index the room to note what was sent, or nothing would ever be.
+	// What is written must leave the indexes the room to note what was sent, or nothing would ever be.
+	switch {
+	case v.tree.Shares(o.StateDir):
 		jo.Grow = func(n int64) error { return v.tree.Room(n + indexRoom) }
+	case v.traits.WholeFiles:
+		jo.Grow = func(n int64) error { return v.accountRoom(n + indexRoom) }
 	}
 	if o.JournalOptions != nil {
 		o.JournalOptions(&jo)

@@ -5,5 +5,7 @@
 //
 // A Writer belongs to one goroutine. It has one of its own, which hands to badger what was put before, so that both cores have work; Flush and Cancel end it.
 //
-// It imports nothing of megafs.
+// Room tells whether the disk has what any such database needs to be written to.
+//
+// Of megafs it imports the error kinds of package remote.
 package bulk

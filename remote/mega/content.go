@@ -9,6 +9,7 @@ import (
 
 	"megafs/crypto/megacrypt"
 	"megafs/remote"
+	"megafs/remote/bulk"
 )
 
 // file is a file's content as it is known here.
@@ -118,7 +119,9 @@ func (d *downloads) settle(f *file) error {
 		b = append(b, f.macs[i][:]...)
 	}
 	// That this fails does not harm: then the file is verified anew another time.
-	d.r.x.db.Update(func(t *badger.Txn) error { return t.Set(kstr(keyMACs, f.handle), b) })
+	if bulk.Room(d.r.x.dir, int64(len(b))) == nil {
+		d.r.x.db.Update(func(t *badger.Txn) error { return t.Set(kstr(keyMACs, f.handle), b) })
+	}
 	return nil
 }
 

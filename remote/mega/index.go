@@ -16,6 +16,7 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 
 	"megafs/remote"
+	"megafs/remote/bulk"
 	"megafs/remote/wire"
 )
 
@@ -113,6 +114,9 @@ func openIndex(dir string, key [32]byte, memory int64) (*index, error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, remote.E("make the account's index", dir, remote.IO, err)
 		}
+		if err := bulk.Room(dir, 0); err != nil {
+			return nil, err
+		}
 		o = o.WithEncryptionKey(key[:]).WithEncryptionKeyRotationDuration(keyLife)
 	}
 	db, err := badger.Open(o)
@@ -162,7 +166,13 @@ var metaBusy = []byte{keyMeta, 'b'}
 // IndexDir is where in a state folder the index is.
 func IndexDir(state string) string { return filepath.Join(state, "account") }
 
-func (x *index) close() error { return x.db.Close() }
+// close leaves the index as a kill does when the disk has no room for what badger writes at the end.
+func (x *index) close() error {
+	if err := bulk.Room(x.dir, 0); err != nil {
+		return err
+	}
+	return x.db.Close()
+}
 
 // get returns a key's value, nil if there is none.
 func (x *index) get(key []byte) (v []byte, err error) {
