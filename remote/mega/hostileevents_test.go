@@ -203,3 +203,30 @@ func TestVersionReverted(t *testing.T) {
 		}
 	}
 }
+
+// TestBornAnew: a client that writes attributes anew gives a file another time of birth. Of two with one name the one that is older then has the plain name, as it has for whoever logs in anew.
+func TestBornAnew(t *testing.T) {
+	e := newEvil(t)
+	k := megacrypt.NewFileKey()
+	first, second := fileNode("firstfir", evilRoot, "name", k, 1), fileNode("secondse", evilRoot, "name", k, 2)
+	second["ts"] = 200
+	e.tree(first, second)
+	r := e.open(Options{})
+	s := e.load(r)
+	a, _ := megacrypt.Attributes{"n": "name", "c": megacrypt.Fingerprint{Time: 300}.Encode()}.Encode(k.Key)
+	e.sc = append(e.sc, event("AAAAAAAAAAE", map[string]any{"a": "u", "n": "firstfir", "at": a}))
+	r.news.there.Store(true)
+	if _, err := r.Load(t.Context(), r.x.meta.position(), s); err != nil {
+		t.Fatal(err)
+	}
+	first["a"] = a
+	fresh := e.load(e.open(Options{}))
+	if !slices.Equal(s.list(), fresh.list()) || len(s.list()) != 2 {
+		t.Errorf("%q, anew %q", s.list(), fresh.list())
+	}
+	for _, name := range s.list() {
+		if got, want := s.attrs[s.ino(name)].Size, fresh.attrs[fresh.ino(name)].Size; got != want {
+			t.Errorf("%s has %d bytes, anew %d", name, got, want)
+		}
+	}
+}

@@ -67,7 +67,7 @@ func (c *change) finish() (ops []remote.Op, err error) {
 			n = &m
 		}
 		if old != nil {
-			if n != nil && n.parent == old.parent && n.want == old.want {
+			if n != nil && n.parent == old.parent && n.want == old.want && n.born == old.born {
 				n.shown = old.shown
 				continue
 			}
