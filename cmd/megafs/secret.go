@@ -58,9 +58,7 @@ func given(c *cli.Context, p *profile) (cred crypto.Credential, ok bool, err err
 		if err != nil {
 			return cred, true, err
 		}
-		if cred.Recovery, err = crypto.ParseRecovery(string(s.Bytes())); err != nil {
-			err = remote.E("read the recovery key", "", remote.Locked, err)
-		}
+		cred, err = recovery(s)
 		return cred, true, err
 	case c.String("passphrase-file") != "":
 		cred.Passphrase, err = read(c.String("passphrase-file"))
@@ -91,6 +89,14 @@ func given(c *cli.Context, p *profile) (cred crypto.Credential, ok bool, err err
 		return cred, true, err
 	}
 	return cred, true, err
+}
+
+// recovery reads a recovery key as it was written down.
+func recovery(s crypto.Secret) (cred crypto.Credential, err error) {
+	if cred.Recovery, err = crypto.ParseRecovery(string(s.Bytes())); err != nil {
+		err = remote.E("read the recovery key", "", remote.Locked, err)
+	}
+	return cred, err
 }
 
 // ownOnly fails for a key file that others could have read or written.
@@ -142,6 +148,14 @@ func ask(prompt string) (crypto.Secret, error) {
 
 // credential returns what unlocks a vault: from the flags, the key file, or the terminal.
 func credential(c *cli.Context, p *profile) (crypto.Credential, error) {
+	if c.Command.Name == recoverName && c.String("recovery-file") == "" {
+		s, err := ask("Recovery key: ")
+		if err != nil {
+			return crypto.Credential{}, err
+		}
+		defer s.Wipe()
+		return recovery(s)
+	}
 	cred, ok, err := given(c, p)
 	if ok || err != nil {
 		return cred, err
@@ -230,7 +244,7 @@ func create(c *cli.Context, p *profile, s blob.Store) (*crypto.Keyring, error) {
 			return nil, remote.E("make a vault", "", remote.Invalid, err)
 		}
 	case onTerminal():
-		if pass, err = choose(); err != nil {
+		if pass, err = choose("A new vault is made. "); err != nil {
 			return nil, err
 		}
 	default:
@@ -270,10 +284,10 @@ func create(c *cli.Context, p *profile, s blob.Store) (*crypto.Keyring, error) {
 	return ring, nil
 }
 
-// choose offers a generated passphrase and takes another if the user has one.
-func choose() (crypto.Secret, error) {
+// choose offers a generated passphrase and takes another if the user has one. why is told before.
+func choose(why string) (crypto.Secret, error) {
 	offer := crypto.Passphrase()
-	fmt.Fprintf(os.Stderr, "A new vault is made. This passphrase was drawn for it; write it down:\n\n  %s\n\n", offer.Bytes())
+	fmt.Fprintf(os.Stderr, "%sThis passphrase was drawn for it; write it down:\n\n  %s\n\n", why, offer.Bytes())
 	for {
 		s, err := ask("Type it, or one of your own: ")
 		if err != nil {

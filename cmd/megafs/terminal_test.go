@@ -101,6 +101,30 @@ func (p *person) ends(code int) {
 	}
 }
 
+// TestPassphraseOnTerminal sets new passphrases as a person does, who is told what is asked for.
+func TestPassphraseOnTerminal(t *testing.T) {
+	m := newMachine(t)
+	url, old := "dir:"+m.home+"/v", m.home+"/old"
+	if err := os.WriteFile(old, []byte("lantern gravel ointment velvet crumb\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := m.want(0, "Recovery key: ", "vault", "init", "--show-recovery", "--passphrase-file", old, url)
+	rec := strings.TrimSpace(out[strings.Index(out, "Recovery key: ")+14:])
+	m.want(2, "--new-passphrase-file", "vault", "passwd", "--passphrase-file", old, url)
+	p := m.sits("vault", "recover", url)
+	p.sees("Recovery key: $")
+	p.types(rec + "\n")
+	pass := p.sees(`new passphrase.*write it down:\s+(\S+)\s`)[1]
+	p.sees(`Type it.*: $`)
+	p.types(pass + "\n")
+	p.ends(0)
+	m.want(3, "", "vault", "info", "--passphrase-file", old, url)
+	m.want(0, "head", "vault", "info", "--passphrase-command", "echo "+pass, url)
+	if strings.Contains(p.text(), "new vault") {
+		t.Error("it says that a vault is made:\n", p.text())
+	}
+}
+
 // TestFirstUseOnTerminal makes a vault as a person does: a drawn passphrase, typed back, and a recovery key shown once. Neither the
 // screen nor a folder keeps what was typed.
 func TestFirstUseOnTerminal(t *testing.T) {

@@ -77,7 +77,7 @@ var vaultCommand = &cli.Command{
 			Action:      func(c *cli.Context) error { return repass(c) },
 		},
 		{
-			Name: "recover", Usage: "set a new passphrase with the recovery key", ArgsUsage: "[URL]", Flags: append(remoteFlags(),
+			Name: recoverName, Usage: "set a new passphrase with the recovery key", ArgsUsage: "[URL]", Flags: append(remoteFlags(),
 				&cli.StringFlag{Name: "new-passphrase-file", Usage: "read the new one from `FILE`"},
 				&cli.BoolFlag{Name: "i-accept-weak", Usage: "take a passphrase that can be guessed"}),
 			Description: "   megafs vault recover --recovery-file key.txt --new-passphrase-file new.txt dir:/backup/vault",
@@ -216,7 +216,13 @@ func (x *openVault) load(c *cli.Context) (t *tree.Tree, pos remote.Position, err
 	return t, pos, nil
 }
 
+// recoverName is the command that asks for the recovery key.
+const recoverName = "recover"
+
 func repass(c *cli.Context) error {
+	if c.String("new-passphrase-file") == "" && !onTerminal() {
+		return usage("there is no terminal to ask for the new passphrase; give it with --new-passphrase-file")
+	}
 	return withVault(c, func(x *openVault) error {
 		var next crypto.Secret
 		var err error
@@ -228,7 +234,7 @@ func repass(c *cli.Context) error {
 			next, err = firstLine(r)
 			r.Close()
 		} else {
-			next, err = choose()
+			next, err = choose("The vault gets a new passphrase. ")
 		}
 		if err != nil {
 			return err
