@@ -177,6 +177,7 @@ func TestPublicFileLink(t *testing.T) {
 		return strings.TrimSpace(string(out))
 	}
 	big, empty := link("big"), link("empty")
+	m.want(1, "files only", "link", m.mnt)
 	base, rest, _ := strings.Cut(big, "/file/")
 	handle, key, _ := strings.Cut(rest, "#")
 	m.umount()

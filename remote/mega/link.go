@@ -27,11 +27,11 @@ func (r *Remote) PublicLink(ctx context.Context, ino remote.Ino, remove bool) (s
 		return "", err
 	}
 	switch {
-	case n == nil || ino == remote.Root:
+	case n == nil && ino != remote.Root:
 		return "", remote.E("make a link", fmt.Sprintf("inode %d", ino), remote.Busy, errors.New("it is not sent yet; try again after megafs sync"))
-	case n.shared:
+	case n != nil && n.shared:
 		return "", remote.E("make a link", fmt.Sprintf("inode %d", ino), remote.Permission, errShared)
-	case n.folder:
+	case n == nil || n.folder:
 		return "", remote.E("make a link", fmt.Sprintf("inode %d", ino), remote.NotSupported, errors.New("links are made of files only; make one of a folder with a client of MEGA's"))
 	case !n.readable():
 		return "", remote.E("make a link", fmt.Sprintf("inode %d", ino), remote.Integrity, errors.New("there is no key to it"))
