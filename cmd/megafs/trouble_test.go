@@ -103,6 +103,29 @@ func TestFullCacheDisk(t *testing.T) {
 	m.umount()
 }
 
+// TestReadOnlyPending mounts a vault read-only while the journal has changes: they are shown, not sent, and sent by the next mount that may.
+func TestReadOnlyPending(t *testing.T) {
+	m := newMachine(t)
+	m.mount()
+	m.sh("echo a >$M/a")
+	m.want(0, "", "sync", m.mnt)
+	v := m.dirs(".local/share/megafs/vault")[0]
+	if err := os.Rename(v, v+".away"); err != nil {
+		t.Fatal(err)
+	}
+	m.sh("echo b >$M/b")
+	m.kill9()
+	if err := os.Rename(v+".away", v); err != nil {
+		t.Fatal(err)
+	}
+	m.mount("--read-only")
+	m.sh("grep b $M/b; ! touch $M/c")
+	m.want(1, "without --read-only", "sync", m.mnt)
+	m.want(0, "still to be sent", "umount", m.mnt)
+	m.mount()
+	m.umount()
+}
+
 // TestReadOnlyStore makes the vault's disk read-only under a mount, and back.
 func TestReadOnlyStore(t *testing.T) {
 	asRoot(t)

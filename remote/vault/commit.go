@@ -175,8 +175,10 @@ func (v *Vault) writable(op string) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch {
-	case v.o.ReadOnly || v.keyring().ReadOnly():
-		return remote.E(op, "", remote.ReadOnly, nil)
+	case v.o.ReadOnly:
+		return remote.E(op, "", remote.ReadOnly, errors.New("it is opened read-only; what waits is sent by a mount without --read-only"))
+	case v.keyring().ReadOnly():
+		return remote.E(op, "", remote.ReadOnly, errors.New("a newer megafs made the vault so that this one may only read it; take a newer one"))
 	case v.trust.Violation != "":
 		return remote.E(op, "", remote.ReadOnly, errors.Join(ErrViolation, errors.New(v.trust.Violation)))
 	}
