@@ -182,7 +182,7 @@ func TestShared(t *testing.T) {
 	x.ask(nil, map[string]any{"a": "m", "n": second, "t": dir})
 	shows("new content in a file that moved", "first", []byte("second"))
 	shows("a new file", "later", []byte("later"))
-	server.Faults().Add(megaserver.Fault{On: "u", Status: 500, Times: 1 << 20}) // what is copied out is sent only when it is shared no more
+	server.Faults().Add(megaserver.Fault{On: "u", Code: -5, Times: 1 << 20}) // what is copied out is sent only when it is shared no more
 	refused := m.sh(`cd "$M/Shared with me"; no() { if "$@" 2>>"$HOME/errors"; then echo "$@"; fi; }
 no touch docs/new; no mkdir docs/dir; no rm docs/first; no mv docs/first docs/x; no mv docs/first "$M/x"; no mv docs "$M/docs"; no rmdir docs/inner
 no ln -s x docs/link; no chmod 600 docs/first; no touch docs/first; no truncate -s 0 docs/first; no dd if=/dev/null of=docs/first status=none; no setfattr -n user.a -v b docs/first
