@@ -27,6 +27,8 @@ type change struct {
 	moved  map[string]bool // said to be on the move, and not there yet
 	shares map[string]bool // of which something may be another
 	own    bool            // nodes were made here
+	ours   bool            // what others may have done is left out; see applyOurs
+	left   map[string]bool // then: the nodes that went elsewhere, or are gone, and stay as they are
 	first  bool            // the index knows none of the nodes: it takes its first tree
 }
 
@@ -117,6 +119,9 @@ func (c *change) take(j *jsonNode) (bool, error) {
 	if j.T != nil && *j.T > typeFolder {
 		return true, nil // another root
 	}
+	if c.left[j.H] {
+		return true, nil
+	}
 	in, err := c.home(j)
 	if err != nil {
 		return false, err
@@ -126,6 +131,10 @@ func (c *change) take(j *jsonNode) (bool, error) {
 		return false, err
 	}
 	if parent == nil || !parent.folder {
+		if c.ours && old != nil {
+			c.left[j.H] = true
+			return true, nil
+		}
 		if old != nil && parent == nil {
 			return false, c.remove(j.H) // it left the part of the account that is shown
 		}
@@ -196,6 +205,9 @@ func (c *change) bind(n *node, wrapped string) (stray bool, err error) {
 		}
 		return false, nil
 	}
+	if c.ours {
+		return true, nil
+	}
 	c.number(n)
 	return false, nil
 }
@@ -220,9 +232,13 @@ func (c *change) succeed(old, handle string) error {
 	if err != nil || n == nil || n.folder || n.handle == o.handle || n.shared != o.shared {
 		return err
 	}
+	was, err := c.r.x.node(handle)
+	if err != nil || was != nil && c.ours {
+		return err
+	}
 	c.nodes[old] = nil
-	if was, err := c.r.x.node(handle); err != nil || was != nil {
-		return err // it had a life of its own before
+	if was != nil {
+		return nil // it had a life of its own before
 	}
 	next := *n
 	if next.ino.Device() == foreignDevice {
@@ -281,6 +297,9 @@ func (c *change) apply(ps []packet) error {
 			}
 			c.set(&next)
 		case "d":
+			if c.ours {
+				continue
+			}
 			if p.moves() {
 				c.moved[p.N] = true
 			} else if err := c.remove(p.N); err != nil {

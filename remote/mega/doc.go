@@ -23,7 +23,7 @@
 //     and its inode has another node or needs none, it is a stray: it is never shown, and goes to the rubbish bin. A week later it can't come any more, and is
 //     forgotten.
 //   - Commands bear a tag that is the index's own. What comes of them, and was not noted since no answer came or the process ended, is told as this device's,
-//     apart from what others did. What comes of them later, when all was planned anew, is undone (belated.go).
+//     apart from what others did; but what the server tells of a node that moved is how it is by now, so nothing is taken for gone or replaced by them (applyOurs). What comes of them later, when all was planned anew, is undone (belated.go).
 //   - A commit is a list of commands, of which each leaves a tree. What each did is in the index and told as a batch of this device's, whether the rest
 //     succeeds or not. When it came out otherwise than planned, Commit says to what (remote.CameOutError).
 //   - Replacing content is one command, which makes a new version; nothing is removed before what replaces it is there. What is removed goes to the rubbish bin

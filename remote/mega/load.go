@@ -257,12 +257,7 @@ func (r *Remote) poll(ctx context.Context) (more bool, err error) {
 	// What was done here, and not noted since no answer came, is no change of others', which would have to be merged. So first comes what all that was done here
 	// comes to: most of it is in the index, and a part of it alone would take back what followed. Then comes what all packets come to, in their order.
 	if ours := r.ours(e.packets); len(ours) > 0 {
-		c := r.begin()
-		c.own = true
-		if err := c.apply(ours); err != nil {
-			return false, err
-		}
-		if err := r.commitChange(c); err != nil {
+		if err := r.applyOurs(ours); err != nil {
 			return false, err
 		}
 	}
@@ -283,6 +278,24 @@ func (r *Remote) poll(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	return true, r.readAll(ctx)
+}
+
+// applyOurs notes what this index's own commands did, of which there was no answer. A node that moved is told of as it is by now, with all below it. Where it is now that is nowhere in the
+// tree, or below what others made, and what is new in a folder that moved, others may have done after that; so what they did has to be merged with what was changed here since, and comes
+// later. So does what was removed here: then it is gone on both sides.
+func (r *Remote) applyOurs(ours []packet) error {
+	left := map[string]bool{}
+	for {
+		c, n := r.begin(), len(left)
+		c.own, c.ours, c.left = true, true, left
+		if err := c.apply(ours); err != nil {
+			return err
+		}
+		if len(left) == n {
+			return r.commitChange(c)
+		}
+		// Of these no earlier packet counts either: it would put them back to where they were once.
+	}
 }
 
 // ours returns the packets that come of this index's own commands, or bring nodes that it intends.
