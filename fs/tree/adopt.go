@@ -87,8 +87,16 @@ func (t *Tree) Begin() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	all := map[remote.Ino]bool{}
-	for ino := range t.live.inodes {
+	for ino, d := range t.live.inodes {
 		all[ino] = true
+		if d.node == nil || d.node.Links == 0 {
+			continue
+		}
+		if _, known, err := t.base.node(ino); err != nil {
+			return err
+		} else if !known {
+			d.astray = true // it was not removed here, and of the names that it had only those that are changed here are left
+		}
 	}
 	for parent, names := range t.live.names {
 		all[parent] = true

@@ -86,6 +86,7 @@ type delta struct {
 	body   *content // nil: as below
 	first  int64    // when the inode became dirty, in the caller's clock
 	last   int64
+	astray bool // the base knew its names, and was begun anew without it
 }
 
 // since is the oldest record d still needs, or noCut.

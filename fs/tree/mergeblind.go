@@ -29,8 +29,16 @@ func (m *merger) lookAround() {
 			runs := d.body.runs.All()
 			last := runs[len(runs)-1]
 			m.stray(ino, remote.File, last.Off+last.Len)
+		case m.nameless(ino, d) && d.body != nil && len(d.body.runs.All()) > 0 && !m.known(ino):
+			m.stray(ino, remote.File, d.node.Size)
 		}
 	}
+}
+
+// nameless reports whether all names of a file are unknown: it was not removed here. After a start the journal says nothing of names that a file had before; what was made without a name counts as
+// that, too, since nobody can tell.
+func (m *merger) nameless(ino remote.Ino, d *delta) bool {
+	return d.node != nil && d.node.Type == remote.File && d.node.Links == 0 && (d.astray || d.node.Parent == 0 && !m.open(ino))
 }
 
 // stray gives an inode a name in the root for which no other place is left: each that it had is gone or taken. If nothing is known of it but what was changed

@@ -147,6 +147,7 @@ func TestP2Pairs(t *testing.T) {
 		{"attributes, content", "write f old", "chmod f", "write f newer", "f=newer 700"},
 		{"xattrs", "write f old", "xattr f user.a; xattr f user.c", "xattr f user.b; xattr f user.c", "f=old user.a,user.b,user.c"},
 		{"removal, content", "write f old", "rm f", "write f new", "f=new"},
+		{"removal, truncation and content", "write f old", "rm f", "cut f; write f new", "f=new"},
 		{"content, removal", "write f old", "write f new", "rm f", "f=new"},
 		{"attributes, removal", "write f old", "chmod f", "rm f", ""},
 		{"removal, attributes", "write f old", "rm f", "chmod f", ""},
