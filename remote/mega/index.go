@@ -150,11 +150,16 @@ func openIndex(dir string, key [32]byte, memory int64) (*index, error) {
 		db.Close()
 		return nil, err
 	}
-	if b != nil { // a change was cut short that was more than one transaction: the tree is read again, and nobody goes on from what was known
-		x.meta.sn = ""
-		rand.Read(x.meta.life[:])
+	if b != nil {
+		x.doubt()
 	}
 	return x, nil
+}
+
+// doubt is for when a change was cut short that was more than one transaction: the tree is read again, and nobody goes on from what was known.
+func (x *index) doubt() {
+	x.meta.sn = ""
+	rand.Read(x.meta.life[:])
 }
 
 // fillMark is the file that tells that the index is being filled with its first tree.
@@ -246,12 +251,17 @@ func (w *write) put(key, v []byte) {
 
 func (w *write) del(key []byte) { w.set[string(key)] = nil }
 
-// commit makes the changes durable, with the meta record. What is too much for a transaction of the database is split, with a mark while it is under way.
-func (x *index) commit(w *write, m meta) error {
+// commit makes the changes durable, with the meta record. What is too much for a transaction of the database is split, with a mark while it is under way; see doubt.
+func (x *index) commit(w *write, m meta) (err error) {
 	w.put([]byte{keyMeta}, m.encode())
 	t := x.db.NewTransaction(true)
 	defer func() { t.Discard() }()
 	last, busy := string([]byte{keyMeta}), false
+	defer func() {
+		if err != nil && busy {
+			x.doubt()
+		}
+	}()
 	put := func(k string, v []byte) error {
 		if v == nil {
 			return t.Delete([]byte(k))
