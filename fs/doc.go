@@ -8,9 +8,9 @@
 //
 // The kernel keeps names and attributes for an hour, the absence of a name for five minutes, and pages until an open
 // finds another Stat.Version. That is safe because every foreign change reaches Changed, and the kernel drops what its own
-// changes touch. Two things it can't know, so the inode goes to the invalidation worker as though somebody else had
-// changed it: that an open which cut a file took setuid or setgid away, and that an append came to lie elsewhere than the
-// kernel thought the file's end was.
+// changes touch. Two things it can't know, so the inode is invalidated as though somebody else had changed it: that an open
+// which cut a file took setuid or setgid away (before the open is answered), and that an append came to lie elsewhere than the
+// kernel thought the file's end was (by the worker).
 //
 // Names, modes, sticky bits and access control lists are checked by the kernel (default_permissions is always on), with one gap: a file
 // that CREATE finds there already was never checked, so CREATE answers ESTALE and the kernel looks again. The umask comes with
@@ -20,8 +20,8 @@
 // # Goroutines and locks
 //
 // Requests run in goroutines of package fuse, bounded by the bytes in flight. One more goroutine, the
-// invalidation worker, is the only one that sends notifications: a notification waits for locks that the kernel may hold while it
-// waits for an answer, so no handler sends one, and the worker holds no lock and answers no request. Its queue is bounded. When it
+// invalidation worker, is the only one that sends notifications, but for those of attributes alone: the others wait for locks that the
+// kernel may hold while it waits for an answer, so no handler sends one, and the worker holds no lock and answers no request. Its queue is bounded. When it
 // overflows, everything the kernel knows is invalidated instead, and times are short until that is done.
 //
 // Each table (known inodes, files, directories, the queue) has a lock of its own, held for a map access and never while

@@ -69,7 +69,7 @@ func (c *conn) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 			return c.change(err)
 		}
 		if s.Mode&(syscall.S_ISUID|syscall.S_ISGID) != 0 {
-			c.inval.add([]volume.Change{{Ino: ino}}) // the kernel asks for them to go, but keeps the mode it has
+			c.inval.attributes(ino) // the kernel asks for them to go, but keeps the mode it has
 		}
 	}
 	c.opened(h, &s, in.Flags, out)

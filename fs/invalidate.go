@@ -37,6 +37,7 @@ type entry struct {
 // invalidator is the queue of what the kernel is to drop, and the worker that sends it. It belongs to one mount.
 type invalidator struct {
 	c    *conn
+	n    notifier      // since start
 	wake chan struct{} // holds one
 	stop chan struct{}
 	wg   sync.WaitGroup
@@ -96,7 +97,12 @@ func (v *invalidator) nudge() {
 	}
 }
 
+// attributes makes the kernel drop an inode's attributes before it returns. Unlike what the worker sends, that takes no lock of the kernel's,
+// so a handler may call it, once the mount has started, for an inode whose request it answers.
+func (v *invalidator) attributes(ino remote.Ino) { v.ok(v.n.InodeNotify(uint64(ino), -1, 0)) }
+
 func (v *invalidator) start(n notifier) {
+	v.n = n
 	v.wg.Go(func() {
 		for {
 			select {

@@ -3,6 +3,7 @@ package fs
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -58,10 +59,7 @@ func TestKillPriv(t *testing.T) {
 		sh(t, m.dir, 0, "echo content >f; chmod 6777 f")
 		sh(t, m.dir, stranger, script)
 		// The mode alone is asked for: of times the kernel knows that they changed, and would ask again.
-		mode := func() string { return strings.TrimSpace(sh(t, m.dir, 0, "stat -c %a f")) }
-		if want == "777" {
-			eventually(t, "privileges go with "+script, func() bool { return mode() == want })
-		} else if got := mode(); got != want {
+		if got := strings.TrimSpace(sh(t, m.dir, 0, "stat -c %a f")); got != want {
 			t.Errorf("after %q the mode is %s, want %s", script, got, want)
 		}
 	}
@@ -75,6 +73,28 @@ func TestKillPriv(t *testing.T) {
 	}
 	if got := sh(t, m.dir, 0, "stat -c %a f p s d"); got != "777\n777\n777\n2775\n" {
 		t.Errorf("after chown of nothing: %q", got)
+	}
+}
+
+// TestKillPrivAtOnce: the mode that an open with O_TRUNC left is there when the open returns.
+func TestKillPrivAtOnce(t *testing.T) {
+	m := mount(t, remotetest.NewStore(), func(o *Options) { o.AllowOther = true })
+	must(t, os.WriteFile(m.path("f"), []byte("content"), 0o600))
+	must(t, os.Chmod(m.dir, 0o777))
+	runtime.LockOSThread() // the thread's user is set
+	defer runtime.UnlockOSThread()
+	for i := range 1000 {
+		must(t, unix.Chmod(m.path("f"), 0o6777))
+		must(t, unix.Setfsuid(stranger))
+		fd, err := unix.Open(m.path("f"), unix.O_WRONLY|unix.O_TRUNC, 0)
+		must(t, unix.Setfsuid(0))
+		must(t, err)
+		var st unix.Statx_t
+		must(t, unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MODE, &st)) // asked for more, the kernel asks for all again
+		must(t, unix.Close(fd))
+		if got := st.Mode & 0o7777; got != 0o777 {
+			t.Fatalf("open %d left mode %o, want 777", i, got)
+		}
 	}
 }
 
