@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,8 +65,9 @@ type bodyKey struct {
 // which is enough, for the tree's lock keeps them apart where more is needed.
 type base struct {
 	db     *badger.DB
-	dir    string // empty: in memory, or somebody else's
-	filled bool   // with a snapshot, in one go
+	use    sync.RWMutex // held for reading by who reads for long, without the tree's lock, what may not be replaced meanwhile; after that lock, for writing
+	dir    string       // empty: in memory, or somebody else's
+	filled bool         // with a snapshot, in one go
 	pos    remote.Position
 	nodes  *lru.Cache[remote.Ino, Node]
 	names  *lru.Cache[nameKey, dirval]
@@ -487,14 +489,19 @@ func (b *base) forget(ino remote.Ino) {
 	}
 }
 
+// purge empties the caches.
+func (b *base) purge() {
+	b.nodes.Purge()
+	b.names.Purge()
+	b.bodies.Purge()
+}
+
 // reset empties the base.
 func (b *base) reset() error {
 	if err := b.room(0); err != nil {
 		return err
 	}
-	b.nodes.Purge()
-	b.names.Purge()
-	b.bodies.Purge()
+	b.purge()
 	b.pos = remote.Position{}
 	if err := b.db.DropAll(); err != nil {
 		return remote.E("empty the tree index", "", remote.IO, err)

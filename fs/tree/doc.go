@@ -17,6 +17,8 @@
 //     big for one, is bracketed by a mark; a base found with the mark is begun anew.
 //   - A snapshot that comes before anybody uses the tree fills the base in one go, after all of it was told: see fill. Beside the database lies a mark
 //     meanwhile; a base found with it is begun anew, too. Key by key it comes to what the Ops come to one by one.
+//   - A snapshot that comes in a Load while others look at the tree leaves the base as it was until all of it was told, and then takes its place with mu held: readers
+//     see the one or the other, and a Load that breaks off before leaves the old base at its old position.
 //   - An inode whose last name went stays readable while somebody pins it.
 //   - live and frozen are bounded by the journal, whose records they index.
 //   - Replaying the journal from any record at or before Needed gives the same layers, or ones that differ only by
@@ -37,7 +39,8 @@
 // # Locks
 //
 // Tree.mu guards the layers; the base has transactions of its own. Apply, Freeze, Commit and Thaw
-// take mu for writing, and so do local changes; readings share it. No I/O but badger's happens under it.
+// take mu for writing, and so do local changes; readings share it. No I/O but badger's happens under it. Readings of all the base are made without mu; those from other
+// goroutines than that of loads hold base.use, so that the base is not replaced below them.
 //
 // The package imports remote, its codecs, remote/spool and remote/bulk only; it knows the journal as a Place.
 package tree

@@ -9,7 +9,7 @@ import (
 	"megafs/remote/wire"
 )
 
-// fill gathers a snapshot for an empty base. Ops that are applied one by one look up what they change, write each inode twice, and are sorted by the database afterwards; but a snapshot has
+// fill gathers a snapshot for an empty base, or one to be emptied. Ops that are applied one by one look up what they change, write each inode twice, and are sorted by the database afterwards; but a snapshot has
 // everything once, nearly in the order of the keys. Only what an inode's record says of its names is told after all inodes. So the snapshot goes to a spool first, while its names
 // are counted in memory, 5 bytes an inode. What is not in a snapshot's order, or needs more memory than there is, is applied one by one.
 type fill struct {
@@ -22,6 +22,7 @@ type fill struct {
 	links map[uint32]uint32 // how many more names a file has
 	subs  map[uint32]uint32 // how many subdirectories a directory has
 	block []byte            // reused
+	loose bool              // it only holds what was told, without counting
 
 	// Where the telling is.
 	stage  stage
@@ -74,6 +75,9 @@ func (f *fill) memory() int64 {
 
 // add takes a part of a snapshot. After errNotFilled the fill has what was added before.
 func (f *fill) add(ops []remote.Op) error {
+	if f.loose {
+		return errNotFilled
+	}
 	f.block = f.block[:0]
 	for i := range ops {
 		if !f.take(&ops[i]) {
@@ -85,6 +89,38 @@ func (f *fill) add(ops []remote.Op) error {
 		return errNotFilled
 	}
 	_, err := f.spool.Write(f.block)
+	return err
+}
+
+// hold takes a part that is not counted, as all that follow are not: once everything was told it is counted again, or applied one by one.
+func (f *fill) hold(ops []remote.Op) error {
+	f.n, f.runs, f.above, f.kinds, f.links, f.subs = 0, nil, nil, nil, nil, nil
+	f.loose = true
+	f.block = f.block[:0]
+	for i := range ops {
+		f.block = wire.AppendOp(f.block, &ops[i])
+	}
+	_, err := f.spool.Write(f.block)
+	return err
+}
+
+// again counts all that was told, now that there is more memory. It fails with errNotFilled like add.
+func (f *fill) again(limit int64) error {
+	*f = fill{spool: f.spool, limit: limit, links: map[uint32]uint32{}, subs: map[uint32]uint32{}}
+	err := f.spool.Each(func(block []byte) error {
+		if f.memory() > f.limit {
+			return errNotFilled
+		}
+		return wire.EachOp(block, func(op *remote.Op) error {
+			if !f.take(op) {
+				return errNotFilled
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		*f = fill{spool: f.spool}
+	}
 	return err
 }
 

@@ -21,11 +21,32 @@ func (t *Tree) gather(b remote.Batch) (bool, error) {
 		return false, nil
 	}
 	if b.Pos == (remote.Position{}) {
-		if err := f.add(b.Ops); err != errNotFilled {
+		err := f.add(b.Ops)
+		if err == errNotFilled && t.shown {
+			err = f.hold(b.Ops)
+		}
+		if err != errNotFilled {
 			return true, err
 		}
 	} else {
 		t.fillable = false
+		if t.shown {
+			t.base.use.Lock()
+			defer t.base.use.Unlock()
+			t.changes = append(t.changes[:0], Changed{}) // anything
+			from := t.base.pos
+			defer func() {
+				if from.Seq == 0 || t.base.pos != from {
+					t.resets++
+				}
+			}()
+		}
+		if f.loose {
+			t.base.purge() // makes room
+			if err := f.again(2 * t.memory); err != nil && err != errNotFilled {
+				return false, err
+			}
+		}
 		if f.n > 0 {
 			defer t.dropFill()
 			return false, t.base.fill(f, b.Pos)
@@ -34,6 +55,11 @@ func (t *Tree) gather(b remote.Batch) (bool, error) {
 	// One by one then, from the start.
 	t.fill = nil
 	defer f.close()
+	if t.shown {
+		if err := t.base.reset(); err != nil {
+			return false, err
+		}
+	}
 	return false, f.spool.Each(func(block []byte) error {
 		var ops []remote.Op
 		for rest := slices.Clone(block); len(rest) > 0; { // what is decoded may refer to it
@@ -64,6 +90,7 @@ func (b *base) fill(f *fill, pos remote.Position) (err error) {
 	if err := os.WriteFile(mark, nil, 0o600); err != nil {
 		return failed(err)
 	}
+	b.purge()
 	largest := map[uint32]remote.Ino{}
 	w, err := bulk.New(b.db)
 	if err == nil {
@@ -79,9 +106,6 @@ func (b *base) fill(f *fill, pos remote.Position) (err error) {
 		}
 		return failed(err)
 	}
-	b.nodes.Purge()
-	b.names.Purge()
-	b.bodies.Purge()
 	b.heed(largest)
 	b.pos, b.filled = pos, true
 	if err := os.Remove(mark); err != nil {

@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"sort"
 
 	"github.com/dgraph-io/badger/v4"
@@ -14,17 +15,25 @@ import (
 // Load brings the base to the head of a remote, by way of a sink that hands each batch on to the tree: the tree itself, or one that merges. It reports
 // whether the base moved, on an error too.
 func (t *Tree) Load(ctx context.Context, r remote.Remote, s remote.Sink) (moved bool, err error) {
-	from := t.Position()
-	to, err := r.Load(ctx, from, s)
 	t.mu.Lock()
-	t.fillable = false
-	t.dropFill() // what of a snapshot was told only in part
+	from := t.base.pos
+	t.shown = !t.fillable && t.base.dir != ""
 	t.mu.Unlock()
-	if err != nil {
-		return to != from, err
-	}
+	_, err = r.Load(ctx, from, s)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	void := t.fill != nil && t.shown
+	t.fillable, t.shown = false, false
+	t.dropFill() // what of a snapshot was told only in part
+	to := t.base.pos
+	if err != nil {
+		if void && to != from && (from.Seq == 0 || to.Seq < from.Seq) {
+			// It was begun anew in this load with what is older than what was there, and that is void, too.
+			t.resets++
+			err = errors.Join(err, t.base.reset())
+		}
+		return to != from, err
+	}
 	partial, err := t.base.get(metaPart)
 	if partial != nil && err == nil {
 		err = t.base.writer().txn([]*badger.Entry{{Key: metaPart}})
@@ -47,20 +56,24 @@ func (t *Tree) Numbers() (n uint64) {
 	return n
 }
 
-// Reset implements remote.Sink: the base is emptied.
-func (t *Tree) Reset() error {
+// Reset implements remote.Sink: the base is emptied; or, in a load while others look at it, replaced once a snapshot is whole.
+func (t *Tree) Reset() (err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.resets++
 	t.dropFill()
-	err := t.base.reset()
+	if t.shown {
+		t.fill, err = newFill(t.base.dir, t.memory/2)
+		return err
+	}
+	t.resets++
+	err = t.base.reset()
 	if err == nil && t.fillable {
 		t.fill, err = newFill(t.base.dir, 2*t.memory) // the caches that memory is for are empty
 	}
 	return err
 }
 
-// Resets counts how often the base was begun anew.
+// Resets counts how often the base was emptied or replaced.
 func (t *Tree) Resets() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -252,6 +265,8 @@ func (b *base) extents(ino remote.Ino, fn func(remote.Extent) error) error {
 
 // Referenced calls fn for every extent of the base that lies in an object.
 func (t *Tree) Referenced(fn func(remote.Extent) error) error {
+	t.base.use.RLock()
+	defer t.base.use.RUnlock()
 	return t.base.scan([]byte{keyBody}, func(_, v []byte) error {
 		for len(v) > 0 {
 			e, rest, err := wire.DecodeExtent(v)

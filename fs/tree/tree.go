@@ -35,6 +35,7 @@ type Tree struct {
 
 	fill     *fill // what is told of a snapshot; nil when that is applied as it comes
 	fillable bool  // nobody uses the base yet, so a snapshot may fill it
+	shown    bool  // a load is under way while others use the base: it stays until a snapshot is whole
 	memory   int64
 
 	pinMu sync.Mutex

@@ -24,6 +24,8 @@ type sink struct {
 	log   *log
 	anew  bool // the base is being begun anew
 	blind bool // and what it was when the records were made is not known; until they are merged with what it is now
+	was   bool // blind, before that
+	reset int  // the tree's Resets, before that: while they are the same, so is the base
 }
 
 // Via implements remote.Via: what is in the journal, and the remote does not have, was made over an earlier state.
@@ -34,8 +36,20 @@ func (s *sink) Via() uint64 {
 	return s.log.pos.Seq
 }
 
+// begin makes the sink ready for a load, after whatever became of the one before.
+func (s *sink) begin(ctx context.Context) *sink {
+	s.ctx = ctx
+	if s.anew && s.log == nil && s.v.tree.Resets() == s.reset {
+		s.anew, s.blind = false, s.was // it broke off before a snapshot was whole
+	}
+	return s
+}
+
 // Reset implements remote.Sink.
 func (s *sink) Reset() error {
+	if !s.anew {
+		s.was, s.reset = s.blind, s.v.tree.Resets()
+	}
 	s.anew = true
 	s.blind = s.log == nil
 	return s.v.tree.Reset()
@@ -65,12 +79,13 @@ func (s *sink) Apply(b remote.Batch) error {
 	if s.log == nil && !s.anew {
 		return v.take(s.ctx, b, false)
 	}
-	s.anew = false
 	if !s.blind {
+		s.anew = false
 		return v.tree.Apply(b)
 	}
 	v.mu.Lock()
 	err := v.tree.Apply(b)
+	s.anew = v.tree.Position() != b.Pos
 	v.marked = b.Pos // what is changed before the merge is in the journal must not say that it was made over this base
 	v.mu.Unlock()
 	if err != nil {
@@ -118,10 +133,10 @@ func (v *Volume) ready(ctx context.Context) error {
 	if err := v.register(ctx); err != nil {
 		return err
 	}
-	if v.sink.ctx = ctx; v.sink.anew {
-		return nil
+	if s := v.sink.begin(ctx); !s.anew {
+		return s.mend()
 	}
-	return v.sink.mend()
+	return nil
 }
 
 // take lets the tree take a batch of the remote's. Where it meets local changes, what becomes of them is in the journal, durably, before

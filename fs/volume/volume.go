@@ -175,7 +175,7 @@ func Open(ctx context.Context, o Options) (_ *Volume, err error) {
 	v.eng = writeback.Start(writeback.Options{
 		Tree: v.tree, Journal: v.jour, Remote: o.Remote, Read: v.cache.Read, Stored: v.stored(),
 		Writing: v.isWriting, NoteKind: recNote, Note: v.note, Sent: v.stand, Landed: v.landed, Settle: o.Settle, MaxAge: o.MaxAge, Poll: poll, Log: o.Log,
-		Sink: func(ctx context.Context) remote.Sink { v.sink.ctx = ctx; return v.sink }, Ready: v.ready,
+		Sink: func(ctx context.Context) remote.Sink { return v.sink.begin(ctx) }, Ready: v.ready,
 		Changed: func() { v.foreign() }, Forward: v.forward, MoveAt: o.MoveAt, Patience: o.Room, Many: o.Many, Loaded: loaded,
 	})
 	if !v.traits.WholeFiles {
