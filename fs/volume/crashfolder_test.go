@@ -23,9 +23,17 @@ type index struct {
 	kv      [][2]string
 }
 
+// version is that of the last change of a database. Badger's MaxVersion races with writes.
+func version(db *badger.DB) uint64 {
+	tx := db.NewTransaction(false)
+	defer tx.Discard()
+	return tx.ReadTs()
+}
+
 func readIndex(db *badger.DB) *index {
-	x := &index{version: db.MaxVersion()}
+	x := &index{}
 	err := db.View(func(tx *badger.Txn) error {
+		x.version = tx.ReadTs()
 		it := tx.NewIterator(badger.DefaultIteratorOptions)
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {

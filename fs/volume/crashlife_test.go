@@ -284,7 +284,7 @@ func (l *life) cut(at string) {
 		}
 		im.trust[f.Name()] = string(b)
 	}
-	if n := len(l.trees); n == 0 || l.trees[n-1].version != l.db.MaxVersion() {
+	if n := len(l.trees); n == 0 || l.trees[n-1].version != version(l.db) {
 		l.trees = append(l.trees, readIndex(l.db))
 	}
 	im.tree = len(l.trees) - 1
