@@ -15,10 +15,10 @@
 //
 //   - The base at a position is exactly what all batches up to it say. A batch is one transaction, or, when it is too
 //     big for one, is bracketed by a mark; a base found with the mark is begun anew.
-//   - A snapshot that comes before anybody uses the tree fills the base in one go, after all of it was told: see fill. Beside the database lies a mark
-//     meanwhile; a base found with it is begun anew, too. Key by key it comes to what the Ops come to one by one.
-//   - A snapshot that comes in a Load while others look at the tree leaves the base as it was until all of it was told, and then takes its place with mu held: readers
-//     see the one or the other, and a Load that breaks off before leaves the old base at its old position.
+//   - A snapshot fills the base in one go, after all of it was told: see fill. Beside the database lies a mark meanwhile; a base found with it is begun anew, too. Key by key
+//     it comes to what the Ops come to one by one.
+//   - A Load over a base that has something leaves it as it was until all of a snapshot was told, which then takes its place with mu held: readers see the one or the other, and
+//     a Load that breaks off before leaves the old base at its old position.
 //   - An inode whose last name went stays readable while somebody pins it.
 //   - live and frozen are bounded by the journal, whose records they index.
 //   - Replaying the journal from any record at or before Needed gives the same layers, or ones that differ only by

@@ -17,7 +17,7 @@ import (
 func (t *Tree) Load(ctx context.Context, r remote.Remote, s remote.Sink) (moved bool, err error) {
 	t.mu.Lock()
 	from := t.base.pos
-	t.shown = !t.fillable && t.base.dir != ""
+	t.shown = t.base.dir != "" && (!t.fillable || from.Seq > 0)
 	t.mu.Unlock()
 	_, err = r.Load(ctx, from, s)
 	t.mu.Lock()
@@ -56,20 +56,22 @@ func (t *Tree) Numbers() (n uint64) {
 	return n
 }
 
-// Reset implements remote.Sink: the base is emptied; or, in a load while others look at it, replaced once a snapshot is whole.
+// Reset implements remote.Sink: the base is emptied; or, when others look at it or may have to do with it, replaced once a snapshot is whole.
 func (t *Tree) Reset() (err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.dropFill()
-	if t.shown {
-		t.fill, err = newFill(t.base.dir, t.memory/2)
-		return err
+	if !t.shown {
+		t.resets++
+		if err := t.base.reset(); err != nil || !t.fillable {
+			return err
+		}
 	}
-	t.resets++
-	err = t.base.reset()
-	if err == nil && t.fillable {
-		t.fill, err = newFill(t.base.dir, 2*t.memory) // the caches that memory is for are empty
+	limit := t.memory / 2
+	if t.fillable {
+		limit = 2 * t.memory // the caches that memory is for are empty
 	}
+	t.fill, err = newFill(t.base.dir, limit)
 	return err
 }
 

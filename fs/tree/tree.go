@@ -35,7 +35,7 @@ type Tree struct {
 
 	fill     *fill // what is told of a snapshot; nil when that is applied as it comes
 	fillable bool  // nobody uses the base yet, so a snapshot may fill it
-	shown    bool  // a load is under way while others use the base: it stays until a snapshot is whole
+	shown    bool  // a load is under way over a base that others use, or that is all there is when it breaks off: it stays until a snapshot is whole
 	memory   int64
 
 	pinMu sync.Mutex

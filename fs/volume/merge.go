@@ -66,7 +66,7 @@ func (s *sink) Apply(b remote.Batch) error {
 			return err
 		}
 	}
-	first := s.anew && v.tree.Position().Seq == 0
+	first := s.anew
 	if s.log != nil && s.log.pos.Seq > 0 && b.Pos.Seq > s.log.pos.Seq {
 		// A snapshot of later than the records: what they were made over is not known any more.
 		s.blind = first

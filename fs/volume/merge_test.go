@@ -435,6 +435,21 @@ func TestP2Merge(t *testing.T) {
 
 func mergeRun(t *testing.T, seed uint64) {
 	f := newFleet(t, seed, 2+int(seed%3))
+	var floor, told atomic.Uint64 // told: of parts of snapshots
+	if seed%5 == 0 {              // the log is shortened now and then
+		for _, m := range f.all {
+			m.over = func(o *Options) {
+				o.Remote = &shortened{Remote: o.Remote, floor: &floor, between: func(int) error {
+					if n := told.Add(1); (n*n+seed)%97 == 0 {
+						return remote.E("read a snapshot", "", remote.Unreachable, errors.New("on purpose"))
+					}
+					return nil
+				}}
+			}
+			m.Volume.Close(ctx)
+			m.start()
+		}
+	}
 	for range 60 {
 		m := f.all[f.rng.IntN(len(f.all))]
 		switch k := f.rng.IntN(40); {
@@ -458,6 +473,10 @@ func mergeRun(t *testing.T, seed uint64) {
 		case k == 6:
 			f.say("all settle")
 			f.settle()
+		case k < 9 && seed%5 == 0:
+			all := f.store.Batches()
+			floor.Store(all[len(all)-1].Pos.Seq)
+			f.say("the log is shortened to %d", floor.Load())
 		default:
 			m.act()
 		}

@@ -11,7 +11,7 @@ import (
 // shortened is a remote whose log begins after some entry: who has seen less is told a snapshot, part by part.
 type shortened struct {
 	remote.Remote
-	floor   atomic.Uint64
+	floor   *atomic.Uint64
 	between func(part int) error
 }
 
@@ -49,7 +49,7 @@ func TestP2Slept(t *testing.T) {
 			}
 		}
 		var r *shortened
-		b.over = func(o *Options) { r = &shortened{Remote: o.Remote}; o.Remote = r }
+		b.over = func(o *Options) { r = &shortened{Remote: o.Remote, floor: new(atomic.Uint64)}; o.Remote = r }
 		must(b.Volume.Close(ctx))
 		b.start()
 		a.do("mkdir d; write d/kept old; write f old; write gone 1; write theirs 1")
@@ -104,6 +104,57 @@ func TestP2Slept(t *testing.T) {
 		}
 		if got := a.paths(); got != want {
 			t.Errorf("breaks %v: %s\nwant %s", breaks, got, want)
+		}
+	}
+}
+
+// TestP2SleptOff: a machine that was off while the log was shortened mounts with what it knew when the snapshot takes longer than it waits for news, and merges once it has it all,
+// also when it was unmounted meanwhile.
+func TestP2SleptOff(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		f := newFleet(t, 1, 2)
+		a, b := f.all[0], f.all[1]
+		a.do("mkdir d; write d/kept old; write f old; write gone 1; write theirs 1")
+		a.drain()
+		b.pull()
+		b.mem.SetAway(true)
+		b.do("write mine B; rm gone; write d/kept BB")
+		b.Volume.Close(ctx) // not all is sent
+		a.do("rm f; write n A; mv theirs d/theirs")
+		a.drain()
+		all := f.store.Batches()
+		var r *shortened
+		slow := true
+		b.over = func(o *Options) {
+			r = &shortened{Remote: o.Remote, floor: new(atomic.Uint64), between: func(part int) error {
+				if slow && part == 4 {
+					return remote.E("read a snapshot", "", remote.Timeout, context.DeadlineExceeded)
+				}
+				return nil
+			}}
+			r.floor.Store(all[len(all)-1].Pos.Seq)
+			o.Remote = r
+		}
+		b.mem.SetAway(false)
+		b.start()
+		known := "d; d/kept=BBd; f=old; mine=B; theirs=1"
+		if got := b.paths(); got != known {
+			t.Errorf("again %v: %s\nwant %s", again, got, known)
+		}
+		if again {
+			b.Volume.Close(ctx) // not all is sent
+			b.start()
+			if got := b.paths(); got != known {
+				t.Errorf("mounted again: %s\nwant %s", got, known)
+			}
+		}
+		slow = false
+		b.drain()
+		b.fsck()
+		f.settle()
+		want := "d; d/kept=old; d/kept (conflict B DATE)=BBd; d/theirs=1; gone=1; mine=B; n=A"
+		if got := a.paths(); got != want {
+			t.Errorf("again %v: %s\nwant %s", again, got, want)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func (v *Volume) catchUp(ctx context.Context, l *log) (loaded bool, err error) {
 			return false, err
 		}
 	}
-	if from.Seq > 0 && !partial {
+	if from.Seq > 0 && from.Seq >= known.Seq && !partial { // it can do without
 		var cancel context.CancelFunc
 		s.ctx, cancel = context.WithTimeout(ctx, v.o.News)
 		defer cancel()
