@@ -87,6 +87,19 @@ func (m *member) drain() {
 	}
 }
 
+// still runs fn while the engine takes nothing in: a base that was begun anew is merged with what was changed here, too.
+func (m *member) still(fn func() error) error {
+	m.t.Helper()
+	c, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	seen := errors.New("nothing was committed") // so nothing is loaded afterwards
+	var err error
+	if turn := m.eng.Turn(c, func() error { err = fn(); return seen }); turn != seen {
+		return turn
+	}
+	return err
+}
+
 // pull makes the machine see all that the store has.
 func (m *member) pull() {
 	m.t.Helper()
@@ -98,21 +111,16 @@ func (m *member) pull() {
 			m.t.Fatalf("%s: never sees entry %d: %v\n%s", m.name, head, m.Status().LastError, m.f.told())
 		}
 	}
+	if err := m.still(func() error { return nil }); err != nil {
+		m.t.Fatal(err)
+	}
 }
 
-// fsck compares what counts say with what is there. The engine may take a batch in the midst of that: then it looks again.
+// fsck compares what counts say with what is there.
 func (m *member) fsck() {
 	m.t.Helper()
-	for {
-		before := m.tree.Position()
-		err := m.consistent()
-		if m.tree.Position() != before {
-			continue
-		}
-		if err != nil {
-			m.t.Fatalf("%s: %v\n%s", m.name, err, m.f.told())
-		}
-		return
+	if err := m.still(m.consistent); err != nil {
+		m.t.Fatalf("%s: %v\n%s", m.name, err, m.f.told())
 	}
 }
 
@@ -337,12 +345,13 @@ func (m *member) putIn(h *Handle, at uint64) {
 func (m *member) again() {
 	var before string
 	var seq remote.Position
-	for same := false; !same; same = m.tree.Position() == seq {
+	err := m.still(func() (err error) {
 		seq = m.tree.Position()
-		var err error
-		if before, err = m.dump(); err != nil && m.tree.Position() == seq {
-			m.t.Fatal(err)
-		}
+		before, err = m.dump()
+		return err
+	})
+	if err != nil {
+		m.t.Fatal(err)
 	}
 	m.Volume.Close(ctx)
 	lost := m.f.rng.IntN(3) == 0
