@@ -37,6 +37,12 @@ var flagWords = []struct {
 // ignored are options that hold anyway or that only fstab's readers care about.
 var ignored = []string{"defaults", "default_permissions", "acl", "relatime", "auto", "noauto", "user", "nouser", "users", "_netdev", "nofail"}
 
+// CheckOptions checks lists of options, as mount -o has them, before anything is done for a mount with them.
+func CheckOptions(lists []string) error {
+	_, err := (&Options{Extra: lists}).parse()
+	return err
+}
+
 // parse checks the options. Programs with other rights never come from the vault (nosuid), nor do devices (nodev), and modes
 // are always the kernel's to check: no option turns these off.
 func (o *Options) parse() (*attachment, error) {

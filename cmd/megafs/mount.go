@@ -20,6 +20,7 @@ import (
 
 	"megafs/cmd/megafs/control"
 	"megafs/crypto"
+	"megafs/fs"
 	"megafs/remote"
 	"megafs/remote/vault"
 )
@@ -164,6 +165,9 @@ func mountSettings(c *cli.Context) (*settings, error) {
 		if c.String("log") == "" {
 			s.Log = filepath.Join(p.State, "megafs-at.log")
 		}
+	}
+	if err := fs.CheckOptions(s.Options); err != nil {
+		return nil, usageError{err}
 	}
 	for _, o := range s.Options {
 		s.ReadOnly = s.ReadOnly || slices.Contains(strings.Split(o, ","), "ro")

@@ -45,6 +45,7 @@ func TestOddPaths(t *testing.T) {
 	m.want(2, "not UTF-8", "mount", m.home+"/\xff")
 	m.want(2, "not UTF-8", "vault", "init", "dir:"+m.home+"/\xff")
 	m.want(2, "not UTF-8", "mount", "--log", m.home+"/\xff", m.mnt)
+	m.want(2, "-o frob is not known", "mount", "-o", "ro,frob", m.mnt)
 	if _, err := os.Stat(m.home + "/.local/share/megafs"); err == nil {
 		t.Error("a vault was made")
 	}
