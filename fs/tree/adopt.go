@@ -306,7 +306,9 @@ func (t *Tree) comeBack(ops []remote.Op) error {
 			continue
 		}
 		w := t.base.writer()
-		t.base.drop(w, ino)
+		if err := t.base.drop(w, ino); err != nil {
+			return err
+		}
 		if err := w.flush(false); err != nil {
 			return err
 		}

@@ -316,7 +316,9 @@ func (s *state) write(w *writer, pinned func(remote.Ino) bool) error {
 				d.node.orphan = true
 				w.set(k(keyOrphan, uint64(ino)), nil)
 			} else {
-				b.drop(w, ino)
+				if err := b.drop(w, ino); err != nil {
+					return err
+				}
 				continue
 			}
 		}

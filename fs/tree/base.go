@@ -249,7 +249,9 @@ func (b *base) start() error {
 	}
 	for _, ino := range orphans {
 		w := b.writer()
-		b.drop(w, ino)
+		if err := b.drop(w, ino); err != nil {
+			return err
+		}
 		if err := w.flush(false); err != nil {
 			return err
 		}

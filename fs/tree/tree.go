@@ -302,7 +302,9 @@ func (t *Tree) Unpin(ino remote.Ino, n uint64) error {
 		return err
 	}
 	w := t.base.writer()
-	t.base.drop(w, ino)
+	if err := t.base.drop(w, ino); err != nil {
+		return err
+	}
 	return w.flush(false)
 }
 

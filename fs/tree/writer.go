@@ -65,55 +65,58 @@ func (w *writer) flush(loading bool) error {
 func (w *writer) batch() error {
 	wb := w.b.db.NewWriteBatch()
 	defer wb.Cancel()
-	for _, e := range w.puts {
-		var err error
-		if e.Value == nil {
-			err = wb.Delete(e.Key)
-		} else {
-			err = wb.SetEntry(e)
-		}
-		if err != nil {
-			return remote.E("write the tree index", "", remote.IO, err)
-		}
+	err := put(wb, w.puts)
+	if err == nil {
+		err = wb.Flush()
 	}
-	if err := wb.Flush(); err != nil {
-		return remote.E("write the tree index", "", remote.IO, err)
-	}
-	return nil
+	return notWritten(err)
 }
 
 func (w *writer) txn(puts []*badger.Entry) error {
-	err := w.b.db.Update(func(tx *badger.Txn) error {
-		for _, e := range puts {
-			var err error
-			if e.Value == nil {
-				err = tx.Delete(e.Key)
-			} else {
-				err = tx.SetEntry(e)
-			}
-			if err != nil {
-				return err
-			}
+	return notWritten(w.b.db.Update(func(tx *badger.Txn) error { return put(tx, puts) }))
+}
+
+// put hands changes to a transaction, or to a batch of them.
+func put(to interface {
+	SetEntry(*badger.Entry) error
+	Delete(key []byte) error
+}, puts []*badger.Entry) error {
+	for _, e := range puts {
+		var err error
+		if e.Value == nil {
+			err = to.Delete(e.Key)
+		} else {
+			err = to.SetEntry(e)
 		}
-		return nil
-	})
-	if err != nil {
-		return remote.E("write the tree index", "", remote.IO, err)
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
+func notWritten(err error) error {
+	if err == nil {
+		return nil
+	}
+	return remote.E("write the tree index", "", remote.IO, err)
+}
+
 // drop removes all of an inode but names.
-func (b *base) drop(w *writer, ino remote.Ino) {
+func (b *base) drop(w *writer, ino remote.Ino) error {
 	for _, p := range [][]byte{k(keyXattr, uint64(ino)), k(keyBody, uint64(ino))} {
-		b.scan(p, func(key, _ []byte) error {
+		err := b.scan(p, func(key, _ []byte) error {
 			w.del(append([]byte(nil), key...))
 			return nil
 		})
+		if err != nil {
+			return err
+		}
 	}
 	w.del(k(keyNode, uint64(ino)))
 	w.del(k(keyOrphan, uint64(ino)))
 	b.forget(ino)
+	return nil
 }
 
 func (b *base) setPos(w *writer, p remote.Position) {
