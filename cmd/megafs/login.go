@@ -63,8 +63,12 @@ var loginCommand = &cli.Command{
 			}
 		}
 		defer pass.Passphrase.Wipe()
+		pins, err := mega.KeptPins(p.State)
+		if err != nil {
+			return err
+		}
 		s, err := mega.Login(c.Context, mega.Credentials{
-			URL: p.Mega.API, Email: p.Mega.Email, Password: pass.Passphrase.Bytes(), Pins: mega.KeptPins(p.State),
+			URL: p.Mega.API, Email: p.Mega.Email, Password: pass.Passphrase.Bytes(), Pins: pins,
 			Code: func() (string, error) {
 				if code := c.String("code"); code != "" {
 					return code, nil

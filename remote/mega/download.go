@@ -51,18 +51,21 @@ type chunk struct {
 	err  error
 }
 
-func newDownloads(r *Remote) *downloads {
+func newDownloads(r *Remote) (*downloads, error) {
 	d := &downloads{r: r, flying: map[chunkKey]*chunk{}, poison: map[object]bool{}, urls: newGatherer(r.api), room: semaphore.NewWeighted(max(r.o.Memory/2, 2*flightMost))}
-	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.files, _ = lru.New[string, *file](filesKept)
 	d.chunks, _ = lru.New[chunkKey, *chunk](int(max(4, r.o.Memory/4/megacrypt.MaxChunk)))
-	r.x.scan([]byte{keyPoison}, func(key, _ []byte) error {
+	err := r.x.scan([]byte{keyPoison}, func(key, _ []byte) error {
 		var o object
 		copy(o[:], key)
 		d.poison[o] = true
 		return nil
 	})
-	return d
+	if err != nil {
+		return nil, err
+	}
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	return d, nil
 }
 
 func (d *downloads) close() {

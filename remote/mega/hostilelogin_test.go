@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -201,7 +203,46 @@ func TestM33KeySetRolledBack(t *testing.T) {
 	if err := ForgetSession(dir); err != nil {
 		t.Fatal(err)
 	}
-	if p := KeptPins(dir); p == nil || p.Generation != 7 {
-		t.Errorf("after a log-out: %+v", p)
+	if p, err := KeptPins(dir); p == nil || p.Generation != 7 {
+		t.Errorf("after a log-out: %+v %v", p, err)
+	}
+}
+
+// TestPinsStay: what an account was known by is not lost by a log-out that can't write it down, and never passed over when it is damaged.
+func TestPinsStay(t *testing.T) {
+	dir := t.TempDir()
+	s := Session{User: evilUser, Pins: Pins{User: evilUser, Version: 2}}
+	if err := s.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	known := func(when string) {
+		t.Helper()
+		if p, err := KeptPins(dir); err != nil || p == nil || *p != s.Pins {
+			t.Errorf("%s: %+v %v", when, p, err)
+		}
+	}
+	path := filepath.Join(dir, pinsFile)
+	if err := os.Mkdir(path, 0o700); err != nil { // nothing can be written there
+		t.Fatal(err)
+	}
+	if err := ForgetSession(dir); !remote.Is(err, remote.IO) {
+		t.Errorf("a log-out that keeps nothing: %v", err)
+	}
+	known("after it")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := ForgetSession(dir); err != nil {
+		t.Fatal(err)
+	}
+	known("after a log-out")
+	if err := os.Truncate(path, 20); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := KeptPins(dir); !remote.Is(err, remote.IO) || !strings.Contains(err.Error(), "logout --forget") {
+		t.Errorf("damaged: %+v %v", p, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "*.json.*")); err != nil || len(left) > 0 {
+		t.Errorf("left over: %v %v", left, err)
 	}
 }

@@ -44,6 +44,9 @@ type Pins struct {
 // sessionFile is the session in a state folder, readable by its owner only.
 const sessionFile = "session.json"
 
+// pinsFile is what of a session stays after a log-out.
+const pinsFile = "pins.json"
+
 type storedSession struct {
 	Session
 	Master string `json:"master"`
@@ -55,12 +58,18 @@ func (s *Session) Save(dir string) error {
 	if err != nil {
 		return err
 	}
+	return keep("keep the session", dir, sessionFile, b)
+}
+
+// keep writes a file of a state folder, of which a crash or a full disk leaves the old or the new.
+func keep(op, dir, name string, b []byte) error {
+	failed := func(err error) error { return remote.E(op, dir, remote.IO, err) }
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return remote.E("keep the session", dir, remote.IO, err)
+		return failed(err)
 	}
-	f, err := os.CreateTemp(dir, sessionFile+".*") // made with mode 0600
+	f, err := os.CreateTemp(dir, name+".*") // made with mode 0600
 	if err != nil {
-		return remote.E("keep the session", dir, remote.IO, err)
+		return failed(err)
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(b)
@@ -69,10 +78,10 @@ func (s *Session) Save(dir string) error {
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, sessionFile))
+		err = os.Rename(f.Name(), filepath.Join(dir, name))
 	}
 	if err != nil {
-		return remote.E("keep the session", dir, remote.IO, err)
+		return failed(err)
 	}
 	return nil
 }
@@ -103,12 +112,15 @@ func LoadSession(dir string) (*Session, error) {
 	return &s.Session, nil
 }
 
-// ForgetSession removes a kept session, and keeps what was pinned.
+// ForgetSession removes a kept session, and keeps what was pinned; if that can't be, it keeps both.
 func ForgetSession(dir string) error {
-	s, err := LoadSession(dir)
-	if err == nil {
-		if b, jerr := json.Marshal(s.Pins); jerr == nil {
-			os.WriteFile(filepath.Join(dir, "pins.json"), b, 0o600)
+	if s, err := LoadSession(dir); err == nil {
+		b, err := json.Marshal(s.Pins)
+		if err != nil {
+			return err
+		}
+		if err := keep("keep how the account was known", dir, pinsFile, b); err != nil {
+			return err
 		}
 	}
 	if err := os.Remove(filepath.Join(dir, sessionFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -117,17 +129,24 @@ func ForgetSession(dir string) error {
 	return nil
 }
 
-// KeptPins returns what is known of an account from earlier log-ins.
-func KeptPins(dir string) *Pins {
+// KeptPins returns what is known of an account from earlier log-ins, or nil.
+func KeptPins(dir string) (*Pins, error) {
 	if s, err := LoadSession(dir); err == nil {
-		return &s.Pins
+		return &s.Pins, nil
+	}
+	path := filepath.Join(dir, pinsFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
 	}
 	var p Pins
-	b, err := os.ReadFile(filepath.Join(dir, "pins.json"))
-	if err != nil || json.Unmarshal(b, &p) != nil {
-		return nil
+	if err == nil {
+		err = json.Unmarshal(b, &p)
 	}
-	return &p
+	if err != nil {
+		return nil, remote.E("read how the account was known", path, remote.IO, fmt.Errorf("to trust what the server says of it now, run megafs logout --forget: %w", err))
+	}
+	return &p, nil
 }
 
 // Local derives a key for what is kept on this machine.
@@ -304,7 +323,7 @@ func (s *Session) Logout(ctx context.Context, client *http.Client) error {
 
 // ForgetPins removes what is known of an account from earlier log-ins.
 func ForgetPins(dir string) error {
-	if err := os.Remove(filepath.Join(dir, "pins.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(filepath.Join(dir, pinsFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return remote.E("forget the account", dir, remote.IO, err)
 	}
 	return nil

@@ -122,7 +122,11 @@ func Open(o Options) (*Remote, error) {
 	copy(r.id[:], r.x.meta.device[:])
 	r.retag()
 	r.seal = newSealer(o.Session.Local("content"))
-	r.news, r.down, r.up = newNews(r), newDownloads(r), newUploads(r)
+	if r.down, err = newDownloads(r); err != nil {
+		r.x.close()
+		return nil, err
+	}
+	r.news, r.up = newNews(r), newUploads(r)
 	return r, nil
 }
 
